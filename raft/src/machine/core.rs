@@ -75,7 +75,7 @@ pub(crate) struct Progress {
 ///
 /// Invariants:
 /// - the store is locked for one step at a time, never across an await;
-/// - at most one seal is under way, and `sealing` is true then;
+/// - at most one seal is under way, and `sealing` is true then, also while it waits for the repair of a chunk;
 /// - a seal runs only when the log is durable up to its entry, and begins only when there is room for it;
 /// - code that changes the folder is inside the gate.
 pub(crate) struct Core<H> {
@@ -348,14 +348,33 @@ impl<H: Host> Core<H> {
             () = self.space.for_a_seal() => {}
             () = self.gate.closing() => {}
         }
-        let Some(_inside) = self.gate.enter() else {
+        let Some(inside) = self.gate.enter() else {
             self.sealing.send_replace(false);
             return Ok(None);
         };
-        let sealed = self.host.run_behind(move || seal.run()).await?;
+        let sealed = match self.host.run_behind(move || seal.run()).await {
+            Err(fault) if self.note_damage(&fault) => {
+                drop(inside);
+                return Ok(self.seal_after_a_repair().await);
+            }
+            sealed => sealed?,
+        };
         let (retired, next) = self.finish_seal(sealed)?;
         self.host.run_behind(move || drop(retired)).await;
         Ok(next)
+    }
+
+    /// Returns the seal that is under way once more, as soon as no chunk is damaged; none when the node is stopping.
+    async fn seal_after_a_repair(&self) -> Option<Seal> {
+        let mut health = self.health.subscribe();
+        tokio::select! {
+            _ = health.wait_for(|health| health.damaged.is_empty()) => {}
+            () = self.gate.closing() => {}
+        }
+        let mut store = self.lock();
+        let seal = if self.gate.is_closed() { None } else { store.begin_seal_again() };
+        self.sealing.send_replace(seal.is_some());
+        seal
     }
 
     fn finish_seal(&self, sealed: Sealed) -> Result<(Retired, Option<Seal>), Fault> {

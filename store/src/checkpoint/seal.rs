@@ -42,8 +42,11 @@ impl Seal {
         self.log_id
     }
 
-    /// Writes the chunk, if there were events, and commits the checkpoint. Both are durable on return. After
-    /// an error the node must stop, as the state of the disk is not known.
+    /// Writes the chunk, if there were events, and commits the checkpoint. Both are durable on return.
+    ///
+    /// If a chunk that is in use turns out to be damaged ([`crate::Store::note_damage`] knows it), nothing is durable, and
+    /// the seal can be taken once more when the chunk is repaired ([`crate::Store::begin_seal_again`]). After any other
+    /// error the node must stop, as the state of the disk is not known.
     pub fn run(self) -> Result<Sealed, Fault> {
         let chunk = if self.tail.is_empty() {
             self.commit(None, 0)?;

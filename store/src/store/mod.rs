@@ -250,6 +250,13 @@ impl Store {
         })
     }
 
+    /// Takes the seal that is under way once more: it met a damaged chunk, which was repaired since. Nothing of it is
+    /// durable yet. `None` when no seal is under way.
+    pub fn begin_seal_again(&mut self) -> Option<Seal> {
+        self.sealing.as_mut()?.has_begun = false;
+        self.begin_seal()
+    }
+
     /// Returns true if the next boundary was reached while a seal is due or under way: that seal must be
     /// finished before anything more is applied.
     pub fn must_wait(&self) -> bool {

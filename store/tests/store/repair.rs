@@ -111,6 +111,44 @@ fn damage_that_a_read_finds_is_answered_at_once_until_it_is_repaired() {
     assert_eq!(pair.here.vfs.read(&chunk(2)).ok(), pair.there.vfs.read(&chunk(2)).ok());
 }
 
+/// A node once stopped when a seal looked for its keys in a chunk in which bits had flipped.
+#[test]
+fn a_seal_that_meets_a_damaged_chunk_is_run_again_after_the_repair() {
+    let mut pair = pair();
+    let number = last_chunk(&pair.there);
+    let mut at = APPENDS;
+    while !pair.here.store.seal_due() {
+        pair.here.append(at as i64, &[nth(at)]);
+        pair.there.append(at as i64, &[nth(at)]);
+        at += 1;
+    }
+    let length = pair.here.vfs.read(&chunk(number)).expect("there").len() as u64;
+    for byte in (64..length).step_by(16) {
+        pair.here.vfs.flip_bit(&chunk(number), byte, 3).expect("there");
+    }
+    let fault = pair.here.store.begin_seal().expect("due").run().expect_err("its keys are damaged");
+    assert_eq!(pair.here.store.note_damage(&fault), Some(number));
+    assert!(pair.here.store.begin_seal().is_none(), "it is under way");
+
+    repair(&mut pair, number);
+    let sealed = pair.here.store.begin_seal_again().expect("under way").run().expect("repaired");
+    drop(pair.here.store.finish_seal(sealed).expect("finishes"));
+    assert!(pair.here.store.begin_seal_again().is_none(), "it is done");
+    assert_eq!(pair.there.seal(), 1);
+    check(&pair);
+    let new = chunk(number + 1);
+    assert_eq!(
+        pair.here.vfs.read(&new).expect("sealed"),
+        pair.there.vfs.read(&new).expect("sealed")
+    );
+}
+
+/// Returns the number of the newest chunk.
+fn last_chunk(world: &World) -> u64 {
+    let there = (1..).take_while(|number| world.vfs.read(&chunk(*number)).is_ok());
+    there.last().expect("some chunks")
+}
+
 #[test]
 fn a_fault_that_is_no_damage_of_a_chunk_marks_nothing() {
     let mut pair = pair();
