@@ -4,11 +4,11 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 
-use rustix::process::setpriority_process;
+use rustix::process::{getpriority_process, setpriority_process};
 
-/// The niceness of the threads. Beside a thread of serving that is always busy, one of these gets a quarter of a core:
-/// little, but enough that a seal is never starved while the tail behind it fills.
-const NICENESS: i32 = 5;
+/// How much nicer the threads are than those that serve. Beside a thread of serving that is always busy, one of these
+/// gets a quarter of a core: little, but enough that a seal is never starved while the tail behind it fills.
+const NICER_BY: i32 = 5;
 
 /// A piece of work.
 type Job = Box<dyn FnOnce() + Send>;
@@ -38,8 +38,11 @@ impl Behind {
     fn start(&self, job: Job) {
         let idle = Arc::downgrade(&self.idle);
         let work = move || {
-            // The work is done all the same at the priority that the thread has.
-            if let Err(error) = setpriority_process(None, NICENESS) {
+            // A thread begins with the niceness of the thread that started it. The work is done all the same at the
+            // priority that the thread has.
+            let nicer =
+                getpriority_process(None).and_then(|own| setpriority_process(None, own + NICER_BY));
+            if let Err(error) = nicer {
                 tracing::debug!("background work keeps its priority: {error}");
             }
             work_on(job, &idle);
@@ -73,8 +76,6 @@ fn locked(idle: &Idle) -> MutexGuard<'_, Vec<Sender<Job>>> {
 
 #[cfg(test)]
 mod tests {
-    use rustix::process::getpriority_process;
-
     use super::*;
 
     /// Runs work and returns its result.
@@ -90,13 +91,15 @@ mod tests {
     #[test]
     fn work_has_a_low_priority_and_does_not_wait_for_other_work() {
         let behind = Behind::default();
+        let own = getpriority_process(None).expect("a niceness");
         let (release, held) = channel::<()>();
         let first = result(&behind, move || held.recv().is_ok());
         let niceness = result(&behind, || getpriority_process(None)).recv().expect("done");
-        assert_eq!(niceness, Ok(NICENESS), "while the first is still at work");
+        let nicer = (own + NICER_BY).min(19);
+        assert_eq!(niceness, Ok(nicer), "while the first is still at work");
         release.send(()).expect("held");
         assert!(first.recv().expect("done"));
-        assert_eq!(getpriority_process(None), Ok(0), "this thread keeps its own");
+        assert_eq!(getpriority_process(None), Ok(own), "this thread keeps its own");
     }
 
     #[test]
