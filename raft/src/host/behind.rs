@@ -6,7 +6,7 @@ use std::thread;
 
 use rustix::process::{getpriority_process, setpriority_process};
 
-/// How much nicer the threads are than those that serve. Beside a thread of serving that is always busy, one of these
+/// The difference of niceness between these threads and those that serve. Beside a thread of serving that is always busy, one of these
 /// gets a quarter of a core: little, but enough that a seal is never starved while the tail behind it fills.
 const NICER_BY: i32 = 5;
 
