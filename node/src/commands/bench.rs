@@ -103,7 +103,7 @@ struct GroupArgs {
 struct PathArgs {
     /// The path.
     path: HotPath,
-    /// How many rounds of the same work.
+    /// The number of rounds of the same work.
     #[arg(long, value_name = "COUNT", default_value_t = ROUNDS_MAX as u64, value_parser = within(1..=ROUNDS_MAX as u64))]
     rounds: u64,
 }
