@@ -5,8 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Source, sources};
 
 /// The sources of the crates.
-const CRATES: [&str; 6] =
-    ["proto/src", "store/src", "raft/src", "node/src", "client/src", "client/app/src"];
+const CRATES: [&str; 7] = [
+    "proto/src",
+    "store/src",
+    "raft/src",
+    "node/src",
+    "client/src",
+    "client/app/src",
+    "client/testing/src",
+];
 
 /// The circles that are left. A record of the Raft log may hold a whole image, and an image is what records make of it.
 const LEFT: [&[&str]; 1] = [&["raft/src/log/format", "raft/src/log/image"]];
@@ -21,7 +28,7 @@ fn files_use_each_other_in_one_direction() {
     let mut found = BTreeSet::new();
     for folder in CRATES {
         let arrows = arrows(&sources(folder));
-        assert!(arrows.len() > 10, "{folder} has moved; this test looks for its files in vain");
+        assert!(arrows.len() > 3, "{folder} has moved; this test looks for its files in vain");
         let name = |module: &Module| format!("{folder}/{}", module.join("/"));
         found.extend(circles(&arrows).iter().map(|circle| circle.iter().map(name).collect()));
     }

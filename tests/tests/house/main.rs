@@ -11,10 +11,11 @@ mod circles;
 mod words;
 
 /// Our packages, each with those of our packages that it may depend on.
-const ARROWS: [(&str, &[&str]); 7] = [
+const ARROWS: [(&str, &[&str]); 8] = [
     ("proto", &[]),
     ("client", &["proto"]),
     ("client/app", &["client"]),
+    ("client/testing", &["client", "node", "proto", "raft", "store"]),
     ("store", &["proto"]),
     ("raft", &["proto", "store"]),
     ("node", &["proto", "store", "raft", "client"]),
@@ -233,7 +234,7 @@ fn only_the_wire_and_the_services_see_prost() {
 
 #[test]
 fn only_the_node_reads_the_environment_and_command_lines() {
-    for package in ["proto", "store", "raft", "client", "client/app"] {
+    for package in ["proto", "store", "raft", "client", "client/app", "client/testing"] {
         let sources = sources(&format!("{package}/src"));
         forbid(
             &sources,
