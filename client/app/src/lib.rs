@@ -14,6 +14,7 @@ macro_rules! opaque_debug {
 }
 
 mod clock;
+pub mod decider;
 pub mod evolution;
 pub mod process;
 pub mod projection;
