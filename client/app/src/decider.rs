@@ -93,7 +93,7 @@ macro_rules! opaque_debug_decider {
 mod aggregate;
 mod attempt;
 mod cache;
-mod commands;
+pub(crate) mod commands;
 mod context;
 mod decide;
 mod error;
@@ -102,7 +102,7 @@ mod load;
 mod loading;
 mod repository;
 mod snapshots;
-mod time;
+pub(crate) mod time;
 
 pub use attempt::Handled;
 pub use context::Context;

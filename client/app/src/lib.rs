@@ -15,6 +15,7 @@ macro_rules! opaque_debug {
 
 mod clock;
 pub mod decider;
+pub mod decision;
 pub mod evolution;
 pub mod process;
 pub mod projection;

@@ -8,6 +8,8 @@ use uuid::Uuid;
 
 /// The beginning of the tag that names the command of an event.
 const TAG: &str = "command:";
+/// The beginning of the tag that names the command, and its scope, of an event.
+const SCOPED_TAG: &str = "decision:";
 /// The number of the newest commands of a stream that are remembered beside its state.
 const REMEMBERED_MAX: usize = 128;
 /// The namespace of the ids of events.
@@ -28,8 +30,19 @@ pub(crate) struct Answer {
 }
 
 impl CommandId {
+    /// Makes the id of a command to one aggregate.
     pub(crate) fn new(id: String) -> Result<CommandId, Invalid> {
         let tag = format!("{TAG}{id}");
+        CommandId::tagged(id, tag)
+    }
+
+    /// Makes the id of a command that is known within a scope, and not by its stream.
+    pub(crate) fn within(scope: &str, id: String) -> Result<CommandId, Invalid> {
+        let tag = format!("{SCOPED_TAG}{scope}:{id}");
+        CommandId::tagged(id, tag)
+    }
+
+    fn tagged(id: String, tag: String) -> Result<CommandId, Invalid> {
         if id.is_empty() {
             return Err(Invalid::new("command id", "is empty"));
         }

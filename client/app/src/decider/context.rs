@@ -101,6 +101,16 @@ impl Context {
         self
     }
 
+    /// Returns the context with the command as the activity and the cause, unless there are others.
+    pub(crate) fn or_by_command(mut self, command_id: &str) -> Context {
+        for own in [&mut self.correlation_id, &mut self.causation_id] {
+            if own.is_empty() {
+                *own = command_id.to_owned();
+            }
+        }
+        self
+    }
+
     /// Returns the event with this context; ids that it has already are its own.
     pub(crate) fn stamp(&self, event: Event) -> Result<Event, EventError> {
         let mut event = event;

@@ -114,14 +114,10 @@ impl<'a, D: Decider> Handle<'a, D> {
         let stream = stream_of::<D>(&self.context.tenant, &self.id)?;
         let command_id = self.command_id.map(CommandId::new).transpose()?;
         let give_up_at = Instant::now() + self.deadline;
-        let mut context = self.context;
-        if let Some(id) = &command_id {
-            for own in [&mut context.correlation_id, &mut context.causation_id] {
-                if own.is_empty() {
-                    *own = id.as_str().to_owned();
-                }
-            }
-        }
+        let context = match &command_id {
+            Some(id) => self.context.or_by_command(id.as_str()),
+            None => self.context,
+        };
         let (repository, command) = (self.repository, self.command);
         let attempt = Attempt { repository, stream, command, command_id, context, give_up_at };
         let Some(place) = repository.cache.place(&attempt.stream) else {
