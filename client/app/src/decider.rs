@@ -77,6 +77,8 @@
 //!
 //! **Repetitions.** See [`Handle`].
 //!
+//! **Tests.** [`given`] these events, when that command comes, then … : without a store.
+//!
 //! **The past.** [`Load::at_version`] and [`Load::until`] give the state of an earlier moment.
 
 /// Implements `Debug` for types that are generic over a decider: it shows only their names.
@@ -101,6 +103,7 @@ mod handle;
 mod load;
 mod loading;
 mod repository;
+mod scenario;
 mod snapshots;
 pub(crate) mod time;
 
@@ -111,4 +114,5 @@ pub use error::{CommandError, LoadError};
 pub use handle::Handle;
 pub use load::{Load, Loaded};
 pub use repository::Repository;
+pub use scenario::{Scenario, given};
 pub use snapshots::{SnapshotError, Snapshots};

@@ -85,10 +85,12 @@
 
 mod make;
 mod rule;
+mod scenario;
 mod writes;
 
 pub use make::{Decisions, Made, Make};
 pub use rule::Decision;
+pub use scenario::{Outcome, Scenario, given, given_nothing};
 pub use writes::Writes;
 
 #[cfg(doc)]

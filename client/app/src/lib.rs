@@ -20,6 +20,7 @@ pub mod evolution;
 pub mod process;
 pub mod projection;
 mod report;
+mod scenario;
 pub mod sink;
 mod source;
 mod status;

@@ -34,8 +34,8 @@ use super::upcast::{self, NoWay, Upcast};
 ///     }
 /// }
 ///
-/// assert_eq!(OrderEvent::types(), ["OrderPlaced", "OrderPaid"]);
 /// # fn main() -> Result<(), quorate_client::EventError> {
+/// assert_eq!(OrderEvent::types(), ["OrderPlaced", "OrderPaid"]);
 /// assert_eq!(OrderEvent::Paid(50).encode()?.kind().as_str(), "OrderPaid");
 /// # Ok(()) }
 /// ```
