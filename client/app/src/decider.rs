@@ -79,7 +79,8 @@
 //!
 //! **Tests.** [`given`] these events, when that command comes, then … : without a store.
 //!
-//! **The past.** [`Load::at_version`] and [`Load::until`] give the state of an earlier moment.
+//! **The past.** [`Load::at_version`] and [`Load::until`] give the state of an earlier moment, [`Loaded::changes_to`] the
+//! difference between two, and [`Repository::history`] who did what.
 
 /// Implements `Debug` for types that are generic over a decider: it shows only their names.
 macro_rules! opaque_debug_decider {
@@ -95,11 +96,13 @@ macro_rules! opaque_debug_decider {
 mod aggregate;
 mod attempt;
 mod cache;
+mod change;
 pub(crate) mod commands;
 mod context;
 mod decide;
 mod error;
 mod handle;
+mod history;
 mod load;
 mod loading;
 mod repository;
@@ -108,10 +111,12 @@ mod snapshots;
 pub(crate) mod time;
 
 pub use attempt::Handled;
+pub use change::Change;
 pub use context::Context;
 pub use decide::Decider;
 pub use error::{CommandError, LoadError};
 pub use handle::Handle;
+pub use history::{History, HistoryEntry};
 pub use load::{Load, Loaded};
 pub use repository::Repository;
 pub use scenario::{Scenario, given};

@@ -49,6 +49,8 @@
 //! **Events that nothing understands.** [`EventSet::decode`] returns `None`, and the reader decides: [`OnUnknown`] is
 //! the setting of repositories and decisions, and [`OrRaw`] hands them out as they are.
 //!
+//! **Proof.** [`Golden`] files prove in a test that the events of all schemas can still be read.
+//!
 //! **Other codecs.** A set that is not JSON implements [`EventSet`] itself:
 //!
 //! ```
@@ -78,10 +80,12 @@
 //! # let _ = Measured(1).encode();
 //! ```
 
+mod golden;
 mod json;
 mod set;
 mod upcast;
 
+pub use golden::Golden;
 pub use json::{JsonEvents, typed};
 pub use set::{EventSet, OnUnknown, OrRaw};
 pub use upcast::Upcast;

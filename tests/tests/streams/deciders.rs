@@ -188,7 +188,17 @@ async fn context(accounts: &Accounts, client: &Client) {
         let metadata: serde_json::Value = event.metadata_json().expect("JSON");
         assert_eq!(metadata, serde_json::json!({ "created_by": "ann", "tenant": "acme" }));
     }
+    let history = accounts.history("7").tenant("acme").with_changes().await.expect("a history");
+    let [one, two] = &history[..] else { panic!("two events: {history:?}") };
+    assert_eq!((one.command_id.as_deref(), two.command_id.as_deref()), (None, Some("c7")));
+    assert_eq!(
+        (&*two.context.created_by, two.changes[0].to_string()),
+        ("ann", "balance: 1 → 3".into())
+    );
     let of_acme = accounts.of_tenant("acme");
+    let (then, now) = (of_acme.load("7").at_version(1), of_acme.load("7"));
+    let changes = then.await.expect("loaded").changes_to(&now.await.expect("loaded"));
+    assert_eq!(changes.expect("JSON"), two.changes);
     assert_eq!(of_acme.load("7").await.expect("loaded").state.balance, 3);
     assert_eq!(accounts.load("7").await.expect("loaded").version, Version::ZERO);
     for id in ["acme/7", "", "../7"] {

@@ -78,6 +78,11 @@ impl CommandId {
     }
 }
 
+/// Returns the id of the command of which an event is the last one.
+pub(crate) fn command_of(event: &RecordedEvent) -> Option<&str> {
+    event.tags.iter().rev().find_map(|tag| tag.as_str().strip_prefix(TAG))
+}
+
 /// The newest commands of a stream.
 ///
 /// Invariant: every command whose last event came after `complete_after` is among them.
@@ -95,8 +100,7 @@ impl RecentCommands {
 
     /// Notes the command of an event, if it is the last one of a command.
     pub(crate) fn note(&mut self, event: &RecordedEvent) {
-        let tag = event.tags.iter().rev().find_map(|tag| tag.as_str().strip_prefix(TAG));
-        if let Some(id) = tag {
+        if let Some(id) = command_of(event) {
             let answer = Answer { version: event.version, position: event.position };
             self.remember(id.to_owned(), answer);
         }

@@ -113,7 +113,8 @@ impl<S: Clone + Default + Send + Sync + 'static> Loading<'_, S> {
         Ok(aggregate)
     }
 
-    async fn take_next<D: Decider<State = S>>(
+    /// Takes in an event of a stream that is read from its beginning, or from the state's version on.
+    pub(crate) async fn take_next<D: Decider<State = S>>(
         &self,
         aggregate: &mut Aggregate<S>,
         event: &RecordedEvent,
