@@ -1,5 +1,6 @@
 //! An event as its writer made it, and as the log returns it.
 
+use std::error::Error;
 use std::fmt;
 use std::ops::Deref;
 
@@ -186,19 +187,19 @@ impl RecordedEvent {
 
     /// Reads the metadata as JSON.
     pub fn metadata_json<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
-        let undecoded = |source| DecodeError { part: "metadata", ..self.undecoded(source) };
-        serde_json::from_slice(&self.metadata).map_err(undecoded)
+        let read = serde_json::from_slice(&self.metadata);
+        read.map_err(|source| DecodeError { part: "metadata", ..self.undecoded(source) })
     }
 
     /// Returns the error that the data of this event cannot be read, for readers other than [`RecordedEvent::json`].
-    pub fn undecoded(&self, source: serde_json::Error) -> DecodeError {
+    pub fn undecoded(&self, source: impl Into<Box<dyn Error + Send + Sync>>) -> DecodeError {
         DecodeError {
             stream: self.stream.clone(),
             version: self.version,
             position: self.position,
             kind: self.kind.clone(),
             part: "data",
-            source,
+            source: source.into(),
         }
     }
 }
@@ -219,8 +220,8 @@ pub struct DecodeError {
     /// The event's type.
     pub kind: EventType,
     part: &'static str,
-    /// The reason.
-    pub source: serde_json::Error,
+    /// The reason, as the reader of the data reported it.
+    pub source: Box<dyn Error + Send + Sync>,
 }
 
 pub(crate) fn check_identifier(field: &'static str, text: &str) -> Result<(), Invalid> {

@@ -14,9 +14,13 @@ macro_rules! opaque_debug {
 }
 
 mod clock;
+pub mod decider;
+pub mod decision;
+pub mod evolution;
 pub mod process;
 pub mod projection;
 mod report;
+mod scenario;
 pub mod sink;
 mod source;
 mod status;

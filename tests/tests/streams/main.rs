@@ -3,6 +3,7 @@
 mod applications;
 mod commands;
 mod consumers;
+mod deciders;
 mod enrolment;
 mod groups;
 mod progress;

@@ -92,6 +92,7 @@ use std::time::Duration;
 use quorate_client::{Invalid, Problem, Query, RecordedEvent};
 use tokio::time::Instant;
 
+pub use crate::evolution::typed;
 pub use crate::source::{EventSource, EventSubscription};
 pub use error::ProjectionError;
 pub use handler::{Handler, HandlerError};
@@ -108,7 +109,7 @@ pub use store::{Postgres, PostgresModel};
 pub use store::{Redis, RedisModel};
 #[cfg(feature = "sqlite")]
 pub use store::{Sqlite, SqliteModel};
-pub use typed::{Applying, Handlers, typed};
+pub use typed::{Applying, Handlers};
 
 pub use crate::status::{State, Status};
 

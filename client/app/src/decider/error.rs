@@ -1,0 +1,113 @@
+//! The ways in which a command, or a load, can fail.
+
+use std::error::Error;
+
+use quorate_client::{Conflict, DecodeError, EventError, Invalid, Problem, UnknownAppend};
+
+/// The reason why a command was not carried out. Only after [`CommandError::Unknown`] its events may be in the log.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommandError<E: Error + 'static> {
+    /// The decider refused the command, by the newest state.
+    #[error(transparent)]
+    Refused(E),
+    /// Other writers were faster each time: the command was decided and lost that often.
+    #[error(
+        "the command was decided {attempts} times, and another writer was faster each time: {conflict}"
+    )]
+    Conflict {
+        /// The number of decisions.
+        attempts: u32,
+        /// The last conflict.
+        conflict: Conflict,
+    },
+    /// The outcome could not be found out in time. With the same command id it is safe to handle the command again;
+    /// the append is inside.
+    #[error("it is not known whether the command was carried out: {0}")]
+    Unknown(UnknownAppend),
+    /// An event in the stream cannot be read, so there is no state to decide on.
+    #[error(transparent)]
+    Decode(DecodeError),
+    /// An event of the decision cannot be written.
+    #[error("an event of the decision cannot be written: {0}")]
+    Encode(EventError),
+    /// The store refused a request, or could not be asked. Nothing was appended.
+    #[error(transparent)]
+    Store(Problem),
+}
+
+/// The reason why a state could not be loaded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// An event cannot be read.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// The store refused a request, or could not be asked. Of kind `Forgotten`: the beginning of the stream was removed,
+    /// and no snapshot holds what it led to.
+    #[error(transparent)]
+    Store(#[from] Problem),
+}
+
+impl<E: Error + 'static> CommandError<E> {
+    /// Returns the decider's own error, if the command was refused.
+    ///
+    /// ```
+    /// use quorate_app::decider::CommandError;
+    /// let error = CommandError::Refused(std::fmt::Error);
+    /// assert!(error.refusal().is_some());
+    /// ```
+    pub fn refusal(&self) -> Option<&E> {
+        match self {
+            CommandError::Refused(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// Returns true if the same command, with the same command id, may succeed when it is handled again.
+    ///
+    /// ```
+    /// use quorate_app::decider::CommandError;
+    /// assert!(!CommandError::Refused(std::fmt::Error).is_transient());
+    /// ```
+    pub fn is_transient(&self) -> bool {
+        match self {
+            CommandError::Conflict { .. } | CommandError::Unknown(_) => true,
+            CommandError::Store(problem) => problem.kind.is_transient(),
+            CommandError::Refused(_) | CommandError::Decode(_) | CommandError::Encode(_) => false,
+        }
+    }
+}
+
+impl<E: Error + 'static> From<LoadError> for CommandError<E> {
+    fn from(error: LoadError) -> CommandError<E> {
+        match error {
+            LoadError::Decode(error) => CommandError::Decode(error),
+            LoadError::Store(problem) => CommandError::Store(problem),
+        }
+    }
+}
+
+impl<E: Error + 'static> From<EventError> for CommandError<E> {
+    fn from(error: EventError) -> CommandError<E> {
+        CommandError::Encode(error)
+    }
+}
+
+impl<E: Error + 'static> From<Problem> for CommandError<E> {
+    fn from(problem: Problem) -> CommandError<E> {
+        CommandError::Store(problem)
+    }
+}
+
+impl<E: Error + 'static> From<Invalid> for CommandError<E> {
+    fn from(invalid: Invalid) -> CommandError<E> {
+        CommandError::Store(invalid.into())
+    }
+}
+
+impl From<Invalid> for LoadError {
+    fn from(invalid: Invalid) -> LoadError {
+        LoadError::Store(invalid.into())
+    }
+}

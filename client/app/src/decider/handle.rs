@@ -1,0 +1,138 @@
+//! A command before it is carried out: its id, its context and its deadline.
+
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::attempt::{Attempt, Handled};
+use super::commands::CommandId;
+use super::context::Context;
+use super::decide::Decider;
+use super::error::CommandError;
+use super::repository::{Repository, stream_of};
+use super::time::late;
+
+/// A command before it is awaited: with its id, its context and its deadline.
+///
+/// **Repetitions.** A command with a command id is carried out once, however often it is handled, by whatever process:
+/// before anything is decided, the id is looked up among the commands of the aggregate, and a command that is there
+/// gets its first answer. If two repetitions race, the ids of their events are the same, so the store appends the
+/// events of one. A command is found as long as its last event can be read; one whose events were removed is refused as
+/// `IdReused` as long as the store remembers the ids (of the newest 4,194,304 positions). A command from which nothing
+/// followed leaves no trace, and is decided again.
+#[must_use = "nothing is done before it is awaited"]
+pub struct Handle<'a, D: Decider> {
+    repository: &'a Repository<D>,
+    id: String,
+    command: &'a D::Command,
+    command_id: Option<String>,
+    context: Context,
+    deadline: Duration,
+}
+
+opaque_debug_decider!(Handle<'_>);
+
+impl<D: Decider> Repository<D> {
+    /// Carries out a command on an aggregate: loads its state, decides, and appends what was decided, on condition that
+    /// nothing happened meanwhile. Nothing is done before the returned value is awaited.
+    pub fn handle<'a>(&'a self, id: impl Into<String>, command: &'a D::Command) -> Handle<'a, D> {
+        let context = Context::new().tenant(self.tenant.clone());
+        Handle::new(self, id.into(), command, context)
+    }
+}
+
+impl<'a, D: Decider> Handle<'a, D> {
+    fn new(
+        repository: &'a Repository<D>,
+        id: String,
+        command: &'a D::Command,
+        context: Context,
+    ) -> Handle<'a, D> {
+        let deadline = repository.settings.deadline;
+        Handle { repository, id, command, command_id: None, context, deadline }
+    }
+
+    /// Sets the id of the command, which is the same whenever it is repeated: at most 120 bytes. It is also the
+    /// correlation and causation id of the events, unless others are set.
+    pub fn command_id(mut self, id: impl Into<String>) -> Handle<'a, D> {
+        self.command_id = Some(id.into());
+        self
+    }
+
+    /// Sets the id of the larger activity that the command belongs to.
+    pub fn correlation_id(mut self, id: impl Into<String>) -> Handle<'a, D> {
+        self.context.correlation_id = id.into();
+        self
+    }
+
+    /// Sets the id of the command's cause, of an event for example.
+    pub fn causation(mut self, id: impl Into<String>) -> Handle<'a, D> {
+        self.context.causation_id = id.into();
+        self
+    }
+
+    /// Sets the user on whose behalf the command is carried out.
+    pub fn created_by(mut self, user: impl Into<String>) -> Handle<'a, D> {
+        self.context.created_by = user.into();
+        self
+    }
+
+    /// Sets the tenant: the aggregate's stream lies in the path of that name.
+    pub fn tenant(mut self, tenant: impl Into<String>) -> Handle<'a, D> {
+        self.context.tenant = tenant.into();
+        self
+    }
+
+    /// Sets the whole context at once: that of a request, or of what [follows](Context::following) from an event.
+    ///
+    /// ```no_run
+    /// # use quorate_app::decider::{Context, Decider, Repository};
+    /// # use quorate_client::RecordedEvent;
+    /// # async fn example<D: Decider>(orders: Repository<D>, ship: D::Command, paid: RecordedEvent)
+    /// # -> Result<(), Box<dyn std::error::Error>> where D::Command: 'static {
+    /// orders.handle("42", &ship).context(Context::following(&paid)).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn context(mut self, context: Context) -> Handle<'a, D> {
+        let tenant = std::mem::take(&mut self.context.tenant);
+        self.context = context;
+        if self.context.tenant.is_empty() {
+            self.context.tenant = tenant;
+        }
+        self
+    }
+
+    /// Sets the time within which the command ends.
+    pub fn deadline(mut self, deadline: Duration) -> Handle<'a, D> {
+        self.deadline = deadline;
+        self
+    }
+
+    async fn run(self) -> Result<Handled<D::State>, CommandError<D::Error>> {
+        let stream = stream_of::<D>(&self.context.tenant, &self.id)?;
+        let command_id = self.command_id.map(CommandId::new).transpose()?;
+        let give_up_at = Instant::now() + self.deadline;
+        let context = match &command_id {
+            Some(id) => self.context.or_by_command(id.as_str()),
+            None => self.context,
+        };
+        let (repository, command) = (self.repository, self.command);
+        let attempt = Attempt { repository, stream, command, command_id, context, give_up_at };
+        let Some(place) = repository.cache.place(&attempt.stream) else {
+            return attempt.run(&mut None).await;
+        };
+        let mut held = timeout_at(give_up_at, place.lock()).await.map_err(|_| late("command"))?;
+        attempt.run(&mut held).await
+    }
+}
+
+impl<'a, D: Decider> IntoFuture for Handle<'a, D> {
+    type Output = Result<Handled<D::State>, CommandError<D::Error>>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
