@@ -23,7 +23,11 @@ const ARROWS: [(&str, &[&str]); 8] = [
 ];
 
 /// Our packages in workspaces of their own, likewise.
-const OUTSIDE: [(&str, &[&str]); 1] = [("tests/compare", &["client"])];
+const OUTSIDE: [(&str, &[&str]); 3] = [
+    ("tests/compare", &["client"]),
+    ("client/examples/orders", &["app", "client", "testing"]),
+    ("client/examples/accounts", &["app", "client", "testing"]),
+];
 
 fn root() -> PathBuf {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -162,8 +166,9 @@ fn all_packages_of_the_workspace_are_in_the_house() {
     assert_eq!(members, house);
     let excluded = workspace["workspace"]["exclude"].as_array().expect("what is excluded");
     let excluded: BTreeSet<&str> = excluded.iter().filter_map(toml::Value::as_str).collect();
-    let outside: BTreeSet<&str> = OUTSIDE.iter().map(|(package, _)| *package).collect();
-    assert_eq!(excluded, outside);
+    for (package, _) in OUTSIDE {
+        assert!(excluded.iter().any(|folder| package.starts_with(folder)), "{package}");
+    }
     for package in members {
         let name = manifest(package)["package"]["name"].as_str().expect("a name").to_owned();
         let folder = package.rsplit('/').next().expect("a folder");

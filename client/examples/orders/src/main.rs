@@ -1,0 +1,3 @@
+//! The example "orders".
+
+fn main() {}
