@@ -114,7 +114,7 @@ pub use attempt::Handled;
 pub use change::Change;
 pub use context::Context;
 pub use decide::Decider;
-pub use error::{CommandError, LoadError};
+pub use error::{CommandError, CommandFailure, Forbidden, LoadError};
 pub use handle::Handle;
 pub use history::{History, HistoryEntry};
 pub use load::{Load, Loaded};

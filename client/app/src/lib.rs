@@ -19,6 +19,7 @@ pub mod decision;
 pub mod evolution;
 pub mod process;
 pub mod projection;
+pub mod reception;
 mod report;
 mod scenario;
 pub mod sink;
