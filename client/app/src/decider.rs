@@ -98,7 +98,6 @@ mod attempt;
 mod cache;
 mod change;
 pub(crate) mod commands;
-mod context;
 mod decide;
 mod error;
 mod handle;
@@ -110,9 +109,9 @@ mod scenario;
 mod snapshots;
 pub(crate) mod time;
 
+pub use crate::context::Context;
 pub use attempt::Handled;
 pub use change::Change;
-pub use context::Context;
 pub use decide::Decider;
 pub use error::{CommandError, CommandFailure, Forbidden, LoadError};
 pub use handle::Handle;

@@ -14,6 +14,7 @@ macro_rules! opaque_debug {
 }
 
 mod clock;
+mod context;
 pub mod decider;
 pub mod decision;
 pub mod evolution;
