@@ -165,6 +165,11 @@ impl Event {
         &self.event.data
     }
 
+    /// Returns the metadata, which is known around the event; empty = not set. It is set by [`Event::metadata`].
+    pub fn own_metadata(&self) -> &[u8] {
+        &self.event.metadata
+    }
+
     /// Returns the correlation id, which names the larger activity that the event belongs to; empty = not set.
     pub fn correlation_id(&self) -> &str {
         self.event.correlation_id.as_ref().map_or("", CorrelationId::as_str)

@@ -82,11 +82,13 @@
 
 mod golden;
 mod json;
+mod scenario;
 mod set;
 mod upcast;
 
 pub use golden::Golden;
 pub use json::{JsonEvents, typed};
+pub use scenario::{Given, given};
 pub use set::{EventSet, OnUnknown, OrRaw};
 pub use upcast::Upcast;
 

@@ -14,11 +14,13 @@ macro_rules! opaque_debug {
 }
 
 mod clock;
+mod context;
 pub mod decider;
 pub mod decision;
 pub mod evolution;
 pub mod process;
 pub mod projection;
+pub mod reception;
 mod report;
 mod scenario;
 pub mod sink;

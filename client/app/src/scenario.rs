@@ -5,6 +5,8 @@ use std::fmt::{Debug, Write as _};
 
 use quorate_client::{Event, RecordedEvent, StreamName, Timestamp};
 
+use crate::evolution::EventSet;
+
 /// The time of the first event of a scenario: the beginning of 2026.
 pub(crate) const BEGINNING: Timestamp = Timestamp(1_767_225_600_000_000);
 /// The time between two events of a scenario.
@@ -28,6 +30,12 @@ impl Log {
         self.events.push(event.recorded(count + 1, stream, *version, time));
         &self.events[count as usize]
     }
+}
+
+/// Writes an event as it is written for a store.
+#[track_caller]
+pub(crate) fn written<E: EventSet>(event: &E) -> Event {
+    event.encode().unwrap_or_else(|error| panic!("an event cannot be written: {error}"))
 }
 
 /// Describes an event in words and lines, without its id, so that two can be compared and read.

@@ -9,12 +9,12 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::aggregate::Aggregate;
 use super::commands::{Answer, CommandId};
-use super::context::Context;
 use super::decide::Decider;
 use super::error::{CommandError, LoadError};
 use super::loading::{Loading, Moment, deletions};
 use super::repository::Repository;
 use super::time::{late, left, rest_after};
+use crate::context::Context;
 use crate::evolution::EventSet;
 
 /// The answer to a command that was carried out.

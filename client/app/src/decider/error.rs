@@ -11,6 +11,9 @@ pub enum CommandError<E: Error + 'static> {
     /// The decider refused the command, by the newest state.
     #[error(transparent)]
     Refused(E),
+    /// The command is not permitted; nobody decided on it.
+    #[error(transparent)]
+    Forbidden(Forbidden),
     /// Other writers were faster each time: the command was decided and lost that often.
     #[error(
         "the command was decided {attempts} times, and another writer was faster each time: {conflict}"
@@ -34,6 +37,51 @@ pub enum CommandError<E: Error + 'static> {
     /// The store refused a request, or could not be asked. Nothing was appended.
     #[error(transparent)]
     Store(Problem),
+}
+
+/// The reason why a command is not permitted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not permitted: {0}")]
+pub struct Forbidden(pub String);
+
+/// A failed command as those see it who do not know its decider: layers, doors and queues.
+///
+/// ```
+/// use quorate_app::decider::{CommandError, CommandFailure};
+/// let error = CommandError::Refused(std::fmt::Error);
+/// assert_eq!((CommandFailure::kind(&error), CommandFailure::is_transient(&error)), ("refused", false));
+/// ```
+pub trait CommandFailure: Error {
+    /// Returns the kind of the failure, a name that stays: `refused`, `forbidden`, `conflict`, `unknown`, `decode`,
+    /// `encode` or `store`.
+    fn kind(&self) -> &'static str;
+
+    /// Returns true if the same command, with the same command id, may succeed when it is handled again.
+    fn is_transient(&self) -> bool;
+}
+
+impl<E: Error + 'static> CommandFailure for CommandError<E> {
+    fn kind(&self) -> &'static str {
+        match self {
+            CommandError::Refused(_) => "refused",
+            CommandError::Forbidden(_) => "forbidden",
+            CommandError::Conflict { .. } => "conflict",
+            CommandError::Unknown(_) => "unknown",
+            CommandError::Decode(_) => "decode",
+            CommandError::Encode(_) => "encode",
+            CommandError::Store(_) => "store",
+        }
+    }
+
+    fn is_transient(&self) -> bool {
+        CommandError::is_transient(self)
+    }
+}
+
+impl<E: Error + 'static> From<Forbidden> for CommandError<E> {
+    fn from(forbidden: Forbidden) -> CommandError<E> {
+        CommandError::Forbidden(forbidden)
+    }
 }
 
 /// The reason why a state could not be loaded.
@@ -74,7 +122,10 @@ impl<E: Error + 'static> CommandError<E> {
         match self {
             CommandError::Conflict { .. } | CommandError::Unknown(_) => true,
             CommandError::Store(problem) => problem.kind.is_transient(),
-            CommandError::Refused(_) | CommandError::Decode(_) | CommandError::Encode(_) => false,
+            CommandError::Refused(_)
+            | CommandError::Forbidden(_)
+            | CommandError::Decode(_)
+            | CommandError::Encode(_) => false,
         }
     }
 }

@@ -8,11 +8,11 @@ use tokio::time::{Instant, timeout_at};
 
 use super::attempt::{Attempt, Handled};
 use super::commands::CommandId;
-use super::context::Context;
 use super::decide::Decider;
 use super::error::CommandError;
 use super::repository::{Repository, stream_of};
 use super::time::late;
+use crate::context::Context;
 
 /// A command before it is awaited: with its id, its context and its deadline.
 ///

@@ -11,12 +11,12 @@ use tokio::time::{Instant, timeout_at};
 use super::aggregate::Aggregate;
 use super::change::{Change, changes};
 use super::commands::command_of;
-use super::context::Context;
 use super::decide::Decider;
 use super::error::LoadError;
 use super::loading::Loading;
 use super::repository::{Repository, stream_of};
 use super::time::{late, left};
+use crate::context::Context;
 
 /// The history of an aggregate before it is awaited.
 #[must_use = "nothing is read before it is awaited"]

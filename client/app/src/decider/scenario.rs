@@ -6,8 +6,8 @@ use quorate_client::{Event, Version};
 
 use super::aggregate::Aggregate;
 use super::decide::Decider;
-use crate::evolution::{EventSet, OnUnknown};
-use crate::scenario::{Log, assert_equal, assert_same, in_words};
+use crate::evolution::OnUnknown;
+use crate::scenario::{Log, assert_equal, assert_same, in_words, written};
 
 /// Begins a test of a decider with earlier events of its aggregate; see [`Scenario`].
 pub fn given<D: Decider>(events: impl IntoIterator<Item = D::Event>) -> Scenario<D> {
@@ -163,11 +163,6 @@ impl<D: Decider> Scenario<D> {
         taken.unwrap_or_else(|error| panic!("{error}"));
         debug_assert_eq!(self.aggregate.version, Version(self.log.events.len() as u64));
     }
-}
-
-#[track_caller]
-fn written<E: EventSet>(event: &E) -> Event {
-    event.encode().unwrap_or_else(|error| panic!("an event cannot be written: {error}"))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use quorate_client::{Event, RecordedEvent};
 use super::rule::Decision;
 use super::writes::Writes;
 use crate::evolution::{EventSet, OnUnknown, decode_known};
-use crate::scenario::{Log, assert_equal, assert_same, in_words};
+use crate::scenario::{Log, assert_equal, assert_same, in_words, written};
 
 /// Begins a test of decisions with earlier events of a stream; see [`Scenario`].
 #[track_caller]
@@ -218,11 +218,6 @@ fn writes_in_words<E: EventSet>(writes: &Writes<E>) -> String {
         }
     }
     text
-}
-
-#[track_caller]
-fn written<E: EventSet>(event: &E) -> Event {
-    event.encode().unwrap_or_else(|error| panic!("an event cannot be written: {error}"))
 }
 
 #[cfg(test)]

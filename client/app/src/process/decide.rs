@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use quorate_client::{Event, EventError, EventId, Expect};
 use serde_json::value::RawValue;
 
+use crate::context::Context;
 use crate::process::log::Commit;
 use crate::process::manager::{Cause, HandlerError, ProcessManager, Trigger, later};
 use crate::process::reaction::{Reaction, Timing, When, Write};
@@ -32,7 +33,8 @@ pub(crate) enum Undecided {
 pub(crate) struct Plan {
     pub(crate) record: Record,
     pub(crate) record_id: EventId,
-    pub(crate) correlation: String,
+    /// The context of the reaction, without its cause.
+    pub(crate) context: Context,
     pub(crate) commit: Commit,
 }
 
@@ -106,7 +108,7 @@ pub(crate) fn decide<M: ProcessManager>(
         Cause::Due(_) => plan.record_id,
     };
     let ids = Ids::of(manager.name(), trigger.instance, &trigger.cause, known);
-    plan.commit.writes.extend(with_ids(&ids, &plan.correlation, causation, &reaction.writes));
+    plan.commit.writes.extend(with_ids(&ids, &plan.context, causation, &reaction.writes)?);
     plan.commit.requirements.clone_from(&reaction.requirements);
     Ok(Some(Decision { plan, reaction }))
 }
@@ -200,37 +202,38 @@ fn timed(
     due
 }
 
-/// Returns the events as they are appended: with the manager's ids, and with correlation and causation.
-fn with_ids(ids: &Ids, correlation: &str, causation: EventId, writes: &[Write]) -> Vec<Write> {
+/// Returns the events as they are appended: with the manager's ids, and with the context of the reaction.
+fn with_ids(
+    ids: &Ids,
+    context: &Context,
+    causation: EventId,
+    writes: &[Write],
+) -> Result<Vec<Write>, EventError> {
     let mut ordinals = 0..;
-    let mut complete = |event: Event| {
-        let mut event = event.id(ids.appended(ordinals.next().unwrap_or_default()));
-        if event.correlation_id().is_empty() {
-            event = event.correlation(correlation);
-        }
-        if event.causation_id().is_empty() {
-            event = event.causation(causation.to_string());
-        }
-        event
-    };
-    let complete = |write: &Write| Write {
-        stream: write.stream.clone(),
-        expect: write.expect,
-        events: write.events.iter().cloned().map(&mut complete).collect(),
+    let context = context.clone().causation_id(causation.to_string());
+    let mut complete =
+        |event: Event| context.stamp(event.id(ids.appended(ordinals.next().unwrap_or_default())));
+    let complete = |write: &Write| {
+        let events = write.events.iter().cloned().map(&mut complete);
+        let events = events.collect::<Result<_, EventError>>()?;
+        Ok(Write { stream: write.stream.clone(), expect: write.expect, events })
     };
     writes.iter().map(complete).collect()
 }
 
-/// Returns the correlation of a reaction, and the causation of its record: the event, or else the newest record.
-fn origin(known: &Known, trigger: &Trigger<'_>) -> (String, String) {
+/// Returns the context of a record: that of the event, or else of the newest record, which is then the cause.
+fn origin(known: &Known, trigger: &Trigger<'_>) -> Context {
     match &trigger.cause {
         Cause::Event(event) => {
-            let own = event.correlation_id.as_ref().map(ToString::to_string);
-            (own.unwrap_or_else(|| known.correlation.clone()), event.id.to_string())
+            let context = Context::following(event);
+            match context.correlation_id.is_empty() {
+                true => context.correlation_id(&known.context.correlation_id),
+                false => context,
+            }
         }
         Cause::Due(_) => {
-            let newest = known.id.map(|id| id.to_string());
-            (known.correlation.clone(), newest.unwrap_or_default())
+            let newest = known.id.map(|id| id.to_string()).unwrap_or_default();
+            known.context.clone().causation_id(newest)
         }
     }
 }
@@ -246,14 +249,14 @@ fn plan(
     let is_due = !record.due.is_empty() || known.outstanding().next().is_some();
     let content = serde_json::to_vec(&record).map_err(EventError::from)?;
     let record_id = Ids::of(manager, trigger.instance, &trigger.cause, known).record(&content);
-    let (correlation, causation) = origin(known, trigger);
+    let context = origin(known, trigger);
     let event = Event::new(kind, content).map_err(EventError::from)?.id(record_id);
-    let event = event.correlation(correlation.clone()).causation(causation);
+    let event = context.stamp(event)?;
     let own = Write {
         stream: stream_of(manager, trigger.instance),
         expect: Expect::version(known.version),
         events: vec![if is_due { event.tag(DUE) } else { event }],
     };
     let commit = Commit { writes: vec![own], requirements: Vec::new() };
-    Ok(Plan { record, record_id, correlation, commit })
+    Ok(Plan { record, record_id, context, commit })
 }

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 ///
 /// The manager gives the events their ids, derived from the instance and the trigger, so that the same
 /// reaction is never appended twice. Unless the handler sets others, their causation is the source event
-/// or, after a due time, the record that it fired; their correlation is that of the source event.
+/// or, after a due time, the record that it fired; their correlation, user and tenant are those of the source event.
 #[derive(Debug, Default)]
 #[must_use = "a reaction is what the handler returns"]
 pub struct Reaction {

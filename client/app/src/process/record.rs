@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use crate::context::Context;
 use crate::process::manager::Cause;
 
 /// The type of the record of a reaction.
@@ -112,8 +113,8 @@ pub(crate) struct Known {
     pub(crate) position: u64,
     /// The id of the newest record.
     pub(crate) id: Option<EventId>,
-    /// The correlation id of the newest record.
-    pub(crate) correlation: String,
+    /// The context of the newest record.
+    pub(crate) context: Context,
     pub(crate) record: Option<Record>,
     /// True if a tombstone closed the stream: nothing can be recorded any more.
     pub(crate) is_closed: bool,
@@ -129,7 +130,7 @@ impl Known {
             version,
             position: event.position.0,
             id: Some(event.id),
-            correlation: event.correlation_id.as_ref().map(ToString::to_string).unwrap_or_default(),
+            context: Context::of(event),
             record: Some(event.json()?),
             is_closed: false,
         })

@@ -295,7 +295,7 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
 
     /// Tries to append a plan.
     async fn attempt(&mut self, instance: &str, plan: Plan) -> Result<Tried, ProcessError> {
-        let Plan { record, record_id, correlation, commit } = plan;
+        let Plan { record, record_id, context, commit } = plan;
         let stream = decide::stream_of(self.manager.name(), instance);
         match self.log.commit(commit).await {
             Ok(done) => {
@@ -303,7 +303,7 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
                     version: done.version.0,
                     position: done.first_position.0,
                     id: Some(record_id),
-                    correlation,
+                    context,
                     record: Some(record),
                     is_closed: false,
                 };

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use quorate_client::{Event, EventId, StreamName, Timestamp};
+use quorate_client::{Event, StreamName, Timestamp};
 
 use crate::process::decide::{self, Decision};
 use crate::process::due::DueTimes;
 use crate::process::manager::{Cause, Due, ProcessManager, Trigger, later};
 use crate::process::reaction::{Reaction, Timing, When};
 use crate::process::record::Known;
+use crate::scenario::{BEGINNING, assert_same, in_words};
 
 /// A process manager in a test: it decides as with a store, about the events that its query finds, and its reactions
 /// count as appended.
@@ -69,15 +70,34 @@ impl<M: ProcessManager> Scenario<M> {
             due: DueTimes::default(),
             versions: HashMap::new(),
             position: 0,
-            now: Timestamp(1_767_225_600_000_000),
+            now: BEGINNING,
             reactions: Vec::new(),
         }
     }
 
-    /// Adds an earlier event, to which the manager has reacted.
+    /// Adds an earlier event, to which the manager has reacted. Its query must find the event: in a store, the manager
+    /// would not see it otherwise.
     #[must_use]
+    #[track_caller]
     pub fn given(mut self, stream: &str, event: Event) -> Scenario<M> {
-        self.happens(stream, event);
+        let kind = event.kind().clone();
+        let is_found = self.happens(stream, event);
+        let query = self.manager.query();
+        assert!(is_found, "the query does not find the given `{kind}` in `{stream}`: {query}");
+        self
+    }
+
+    /// Adds an earlier event that the manager's query must not find.
+    #[must_use]
+    #[track_caller]
+    pub fn given_unseen(mut self, stream: &str, event: Event) -> Scenario<M> {
+        let kind = event.kind().clone();
+        let is_found = self.happens(stream, event);
+        let query = self.manager.query();
+        assert!(
+            !is_found,
+            "the query finds the `{kind}` in `{stream}`, which it must not: {query}"
+        );
         self
     }
 
@@ -106,16 +126,35 @@ impl<M: ProcessManager> Scenario<M> {
     }
 
     /// Checks that exactly this follows from the last step. Ids are not compared: the manager gives them.
+    #[track_caller]
     pub fn then(self, expected: Reaction) -> Scenario<M> {
         let described: Vec<String> = self.reactions.iter().map(describe).collect();
-        assert_eq!(described, [describe(&expected)], "what follows is not what was expected");
+        let what = "what follows is not what was expected";
+        assert_same(what, &describe(&expected), &described.join("and then\n"));
         self
     }
 
     /// Checks that nothing follows from the last step.
+    #[track_caller]
     pub fn then_nothing(self) -> Scenario<M> {
         let described: Vec<String> = self.reactions.iter().map(describe).collect();
-        assert!(described.is_empty(), "nothing was expected to follow, but: {described:?}");
+        assert_same("nothing was expected to follow", "", &described.join("and then\n"));
+        self
+    }
+
+    /// Checks the state of an instance.
+    #[track_caller]
+    pub fn then_state(self, instance: &str, expected: &M::State) -> Scenario<M> {
+        let json = |state: &M::State| match serde_json::to_value(state) {
+            Ok(json) => format!("{json:#}"),
+            Err(error) => panic!("the state of `{instance}` cannot be written: {error}"),
+        };
+        let actual = json(&self.state(instance));
+        assert_same(
+            &format!("the state of `{instance}` is not as expected"),
+            &json(expected),
+            &actual,
+        );
         self
     }
 
@@ -127,7 +166,9 @@ impl<M: ProcessManager> Scenario<M> {
         })
     }
 
-    fn happens(&mut self, stream: &str, event: Event) {
+    /// Lets an event occur. Returns true if the query finds it.
+    #[track_caller]
+    fn happens(&mut self, stream: &str, event: Event) -> bool {
         let name = StreamName::new(stream).unwrap_or_else(|error| panic!("`{stream}`: {error}"));
         let version = self.versions.entry(stream.to_owned()).or_default();
         *version += 1;
@@ -140,6 +181,7 @@ impl<M: ProcessManager> Scenario<M> {
         if is_found && let Some(instance) = self.manager.instance(&event) {
             self.asks(&instance, Cause::Event(event));
         }
+        is_found
     }
 
     fn asks(&mut self, instance: &str, cause: Cause) {
@@ -154,7 +196,7 @@ impl<M: ProcessManager> Scenario<M> {
             version: known.version + 1,
             position: self.position,
             id: Some(plan.record_id),
-            correlation: plan.correlation,
+            context: plan.context,
             record: Some(plan.record),
             is_closed: false,
         };
@@ -172,7 +214,7 @@ fn describe(reaction: &Reaction) -> String {
     for write in &reaction.writes {
         let _ = writeln!(text, "append to `{}` expecting {}:", write.stream, write.expect);
         for event in &write.events {
-            let _ = writeln!(text, "  {:?}", event.clone().id(nobodys_id()));
+            let _ = writeln!(text, "  {}", in_words(event).replace('\n', "\n  "));
         }
     }
     for (stream, expect) in &reaction.requirements {
@@ -196,10 +238,6 @@ fn describe(reaction: &Reaction) -> String {
         let _ = writeln!(text, "fault: {fault}");
     }
     text
-}
-
-fn nobodys_id() -> EventId {
-    EventId::from_bytes([1; 16]).expect("not nil")
 }
 
 #[cfg(test)]
@@ -241,9 +279,18 @@ mod tests {
         let asked = Event::json("Asked", &0).expect("an event");
         let asked = Reaction::new().append("shipping-1", Expect::None, [asked]).complete();
         Scenario::of(Payments)
+            .given_unseen("order-2", placed(10))
             .when("order-1", placed(10))
             .then_nothing()
             .when("order-1", paid())
             .then(asked);
+        let given = || Scenario::of(Payments).given("order-1", placed(10)).then_nothing();
+        assert!(std::panic::catch_unwind(given).is_err(), "in a store it would not be seen");
+    }
+
+    #[test]
+    fn the_state_is_as_it_was_left() {
+        let order = crate::process::tests::shop::Order { total: 10, touched: 1 };
+        Scenario::of(Shop).given("order-1", placed(10)).then_state("1", &order);
     }
 }

@@ -80,6 +80,7 @@ mod rebuild;
 mod retry;
 mod run;
 mod running;
+mod scenario;
 mod settings;
 mod store;
 mod typed;
@@ -98,6 +99,7 @@ pub use error::ProjectionError;
 pub use handler::{Handler, HandlerError};
 pub use retry::Backoff;
 pub use running::Running;
+pub use scenario::Scenario;
 pub use settings::OnFailure;
 pub use store::{
     BoxError, Claim, Creation, Memory, MemoryModel, Parked, Record, Side, Slot, Step, Store,

@@ -9,6 +9,7 @@ use quorate_client::RecordedEvent;
 use serde::de::DeserializeOwned;
 
 use super::handler::{Handler, HandlerError};
+use crate::evolution::EventSet;
 
 /// The result of a function of [`Handlers`]: `Box::pin(async move { … })`.
 pub type Applying<'a> = Pin<Box<dyn Future<Output = Result<(), HandlerError>> + Send + 'a>>;
@@ -76,6 +77,47 @@ impl<M: Send + 'static> Handlers<M> {
             Err(error) => Box::pin(async move { Err(error.into()) }),
         });
         self.by_kind.insert(kind.into(), apply);
+        self
+    }
+
+    /// Applies the events of a set, of whatever schema; one that cannot be read is an error of that event. Types that the
+    /// set does not have are left to other functions.
+    ///
+    /// ```
+    /// use quorate_app::evolution::JsonEvents;
+    /// use quorate_app::projection::{Handlers, MemoryModel};
+    ///
+    /// #[derive(serde::Serialize, serde::Deserialize)]
+    /// enum OrderEvent {
+    ///     OrderPlaced { total: u64 },
+    ///     OrderClosed {},
+    /// }
+    ///
+    /// impl JsonEvents for OrderEvent {}
+    ///
+    /// let handlers = Handlers::<MemoryModel<u64>>::new().on_set(|sum, _event, order: OrderEvent| {
+    ///     Box::pin(async move {
+    ///         if let OrderEvent::OrderPlaced { total } = order {
+    ///             **sum += total;
+    ///         }
+    ///         Ok(())
+    ///     })
+    /// });
+    /// # let _ = handlers;
+    /// ```
+    #[must_use]
+    pub fn on_set<E: EventSet + Send + 'static>(
+        mut self,
+        apply: impl for<'a> Fn(&'a mut M, &'a RecordedEvent, E) -> Applying<'a> + Send + Sync + 'static,
+    ) -> Handlers<M> {
+        let apply: Apply<M> = Arc::new(move |model, event| match E::decode(event) {
+            Ok(Some(decoded)) => apply(model, event, decoded),
+            Ok(None) => Box::pin(async { Ok(()) }),
+            Err(error) => Box::pin(async move { Err(error.into()) }),
+        });
+        for kind in E::types() {
+            self.by_kind.insert(kind.to_owned(), Arc::clone(&apply));
+        }
         self
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use quorate_client::{Client, Event, Expect, Query, RecordedEvent};
 
+use crate::context::Context;
 use crate::process::decide::{instance_of, stream_of};
 use crate::process::error::ProcessError;
 use crate::process::manager::{HandlerError, ProcessManager, Trigger};
@@ -33,6 +34,24 @@ async fn what_was_acknowledged_before_a_deadline_is_handled_before_it_fires() {
     run(&fake, settled).await.expect("it goes on");
     assert_eq!(fake.count("shipping-1", "Asked"), 1);
     assert_eq!(fake.count("order-1", "Cancelled"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_follows_from_an_event_or_much_later_is_for_the_same_user_and_tenant() {
+    let fake = Fake::new(is_of_an_order);
+    let context = Context::new().created_by("ann").tenant("acme");
+    fake.append("order-1", context.stamp(placed(10)).expect("an event"));
+    let cancelled = |fake: &Fake| fake.count("order-1", "Cancelled") > 0;
+    run(&fake, cancelled).await.expect("it goes on");
+    let events = fake.events();
+    let events: Vec<_> =
+        events.iter().filter(|event| event.kind.as_str() != "ProcessBookmarked").collect();
+    assert!(events.len() > 4, "{events:?}");
+    for event in events {
+        let Context { correlation_id, created_by, tenant, .. } = Context::of(event);
+        let known = (&*correlation_id, &*created_by, &*tenant);
+        assert_eq!(known, ("command-10", "ann", "acme"), "{event:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -84,6 +84,17 @@ enum Commit {
     Unpark { generation: u64, position: u64 },
 }
 
+impl<T> MemoryModel<T> {
+    /// Makes a model that belongs to no store, for a test of a handler; it is never committed.
+    pub(crate) fn detached(state: T) -> MemoryModel<T> {
+        let turn = Arc::new(tokio::sync::Mutex::new(()));
+        let slot = Slot { projection: String::new(), side: Side::Live };
+        let commit = Commit::Unpark { generation: 0, position: 0 };
+        let turn = turn.try_lock_owned().expect("nobody else knows of it");
+        MemoryModel { state, slot, commit, parked: Vec::new(), _turn: turn }
+    }
+}
+
 impl<T> Deref for MemoryModel<T> {
     type Target = T;
 

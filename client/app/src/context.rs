@@ -1,7 +1,7 @@
 //! The context of a command: the activity it belongs to, its cause, and on whose behalf it is carried out.
 
 use quorate_client::{Event, EventError, RecordedEvent};
-use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// The context of a command, which its events carry, and the events that follow from them.
 ///
@@ -24,14 +24,9 @@ pub struct Context {
     pub tenant: String,
 }
 
-/// The part of the context in an event's metadata.
-#[derive(Debug, Default, Deserialize, Serialize)]
-struct Noted {
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    created_by: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    tenant: String,
-}
+/// The fields of the context in an event's metadata.
+const CREATED_BY: &str = "created_by";
+const TENANT: &str = "tenant";
 
 impl Context {
     /// Makes an empty context.
@@ -60,16 +55,14 @@ impl Context {
 
     /// Returns the context that an event was written in.
     pub fn of(event: &RecordedEvent) -> Context {
-        let noted: Noted = serde_json::from_slice(&event.metadata).unwrap_or_default();
+        let noted: Map<String, Value> = serde_json::from_slice(&event.metadata).unwrap_or_default();
+        let text = |field| noted.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let correlation_id = event.correlation_id.as_ref().map(ToString::to_string);
         Context {
-            correlation_id: event
-                .correlation_id
-                .as_ref()
-                .map(ToString::to_string)
-                .unwrap_or_default(),
+            correlation_id: correlation_id.unwrap_or_default(),
             causation_id: event.causation_id.clone(),
-            created_by: noted.created_by,
-            tenant: noted.tenant,
+            created_by: text(CREATED_BY),
+            tenant: text(TENANT),
         }
     }
 
@@ -111,7 +104,8 @@ impl Context {
         self
     }
 
-    /// Returns the event with this context; ids that it has already are its own.
+    /// Returns the event with this context. What it has already is its own: its ids, and the fields of its metadata, to
+    /// which nothing is added if it is no JSON object.
     pub(crate) fn stamp(&self, event: Event) -> Result<Event, EventError> {
         let mut event = event;
         if event.correlation_id().is_empty() {
@@ -120,10 +114,53 @@ impl Context {
         if event.causation_id().is_empty() {
             event = event.causation(&self.causation_id);
         }
-        if self.created_by.is_empty() && self.tenant.is_empty() {
+        let noted = [(CREATED_BY, &self.created_by), (TENANT, &self.tenant)];
+        let mut noted = noted.into_iter().filter(|(_, text)| !text.is_empty()).peekable();
+        let own = event.own_metadata();
+        let mut metadata: Map<String, Value> = match serde_json::from_slice(own) {
+            Ok(own) => own,
+            Err(_) if own.is_empty() => Map::new(),
+            Err(_) => return Ok(event),
+        };
+        if noted.peek().is_none() {
             return Ok(event);
         }
-        let (created_by, tenant) = (self.created_by.clone(), self.tenant.clone());
-        event.metadata_json(&Noted { created_by, tenant })
+        for (field, text) in noted {
+            metadata.entry(field).or_insert_with(|| text.as_str().into());
+        }
+        event.metadata_json(&metadata)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_client::{StreamName, Timestamp};
+
+    use super::*;
+
+    fn recorded(event: Event) -> RecordedEvent {
+        event.recorded(1, StreamName::new("order-1").expect("a name"), 1, Timestamp(0))
+    }
+
+    #[test]
+    fn an_event_gets_what_it_does_not_have() {
+        let context = Context::new().correlation_id("req").causation_id("cmd");
+        let context = context.created_by("ann").tenant("acme");
+        let event = || Event::new("Paid", "{}").expect("an event");
+        let stamped = |event| recorded(context.stamp(event).expect("an event"));
+        assert_eq!(Context::of(&stamped(event())), context);
+        let own = stamped(event().correlation("own").metadata(r#"{"created_by":"bob","more":1}"#));
+        let expected = context.clone().correlation_id("own").created_by("bob");
+        assert_eq!(
+            (Context::of(&own), own.metadata_json().ok()),
+            (
+                expected,
+                Some(serde_json::json!({ "created_by": "bob", "more": 1, "tenant": "acme" })),
+            )
+        );
+        let bytes = stamped(event().metadata([0xff].to_vec()));
+        assert_eq!((&bytes.metadata[..], &*bytes.causation_id), (&[0xff][..], "cmd"));
+        let nothing = recorded(Context::new().stamp(event()).expect("an event"));
+        assert!(nothing.metadata.is_empty() && nothing.correlation_id.is_none());
     }
 }
