@@ -31,21 +31,18 @@ impl Past {
         }
     }
 
-    /// Returns true if a chunk with such positions lost events since the point: nothing leads to those any more.
-    pub(super) fn were_scavenged(
-        &self,
-        view: &View,
-        positions: &Range<Position>,
-    ) -> Result<bool, Fault> {
+    /// Returns true if a chunk with such positions lost events since the point: nothing leads to those any more. A
+    /// damaged chunk is a fault of the scan, if the scan needs it.
+    pub(super) fn were_scavenged(&self, view: &View, positions: &Range<Position>) -> bool {
         let end = positions.end.min(self.point.position.next());
         let before = |slot: &ChunkSlot| slot.summary().last_position < positions.start;
         let within = |slot: &&ChunkSlot| slot.summary().first_position < end;
-        for slot in view.chunks.iter().skip_while(|slot| before(slot)).take_while(within) {
-            if slot.chunk()?.scavenged_at() > Some(self.point.log_index) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        let lost = |slot: &ChunkSlot| {
+            let chunk = slot.chunk();
+            chunk.is_ok_and(|chunk| chunk.scavenged_at() > Some(self.point.log_index))
+        };
+        let mut slots = view.chunks.iter().skip_while(|slot| before(slot)).take_while(within);
+        slots.any(lost)
     }
 
     /// Returns true if one of these versions of a stream is below its floor now, and may have been above it.
@@ -62,7 +59,7 @@ impl Past {
             return Ok(false);
         }
         // The floor at the point is exact only where no event around it was scavenged since then.
-        Ok(self.were_scavenged(view, &plan.positions)?
+        Ok(self.were_scavenged(view, &plan.positions)
             || self.floors.floor(view, stream)?.0.max(start) < lost_before)
     }
 

@@ -99,7 +99,7 @@ impl Scan {
             plan.start_at(recorded.snapshot.version.next());
         }
         if let (None, Some(past)) = (&plan.stream, &past)
-            && past.were_scavenged(view, &plan.positions)?
+            && past.were_scavenged(view, &plan.positions)
         {
             return Err(past.removed());
         }
