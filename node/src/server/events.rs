@@ -107,6 +107,11 @@ impl<H: Host> Events for EventsService<H> {
         let read = Read::try_from(request).map_err(Problem::from)?;
         let replica = &self.appends.replica;
         let reader = read::reach(replica, read.consistency, deadline).await?;
+        if let Some(point) = read.continues {
+            // Log time goes on without events, so the position alone does not bring the node to the point.
+            let applied = replica.applied(point.log_index, deadline).await;
+            applied.map_err(problem::of_lost_read)?;
+        }
         if read.follow {
             read::refuse_the_future(replica, &reader, &read, deadline).await?;
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use quorate_proto::limits::READ_MESSAGE_BYTES;
 use quorate_proto::wire::LIFE_SIGN_EVERY;
-use quorate_proto::{Bounds, Consistency, Problem, Read, RecordedSnapshot, Source};
+use quorate_proto::{Bounds, Consistency, LogPoint, Problem, Read, RecordedSnapshot, Source};
 use quorate_raft::host::Host;
 use quorate_store::defect::{Defect, is_present};
 use quorate_store::{Fault, Reader, Scan, StoredEvent};
@@ -26,6 +26,7 @@ pub(crate) enum Step<F> {
     /// The first step: the point of the first scan, and the requested snapshot.
     Point {
         cursor: Cursor,
+        point: LogPoint,
         snapshot: Option<RecordedSnapshot>,
         /// The schema of a snapshot that the client does not understand.
         passed_over: Option<u32>,
@@ -114,11 +115,11 @@ impl<H: Host, F: Form> Subscription<H, F> {
         let begun = self.run(move || {
             let scan = Box::new(reader.scan(&read)?);
             let snapshot = scan.snapshot().cloned();
-            let passed_over = scan.snapshot_schema_passed_over();
-            Ok((snapshot, passed_over, Page::fetch(scan, FIRST_PAGE_BYTES)?))
+            let (point, passed_over) = (scan.point(), scan.snapshot_schema_passed_over());
+            Ok((point, snapshot, passed_over, Page::fetch(scan, FIRST_PAGE_BYTES)?))
         });
         let begun = begun.await.map_err(|fault| self.problem_of(&fault))?;
-        let (snapshot, passed_over, page) = begun;
+        let (point, snapshot, passed_over, page) = begun;
         if let Some(snapshot) = &snapshot {
             self.read.bounds.after = snapshot.snapshot.version.0;
         }
@@ -126,7 +127,7 @@ impl<H: Host, F: Form> Subscription<H, F> {
         self.read.snapshot_schema_max = None;
         let cursor = page.end;
         self.phase = Phase::Scan { next: Next::Page(page), place: None };
-        Ok(Step::Point { cursor, snapshot, passed_over })
+        Ok(Step::Point { cursor, point, snapshot, passed_over })
     }
 
     /// Gives out the next page. After the last one, a read that follows takes a place with [`Live`] and scans once
