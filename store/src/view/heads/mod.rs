@@ -3,7 +3,7 @@
 mod fill;
 mod table;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use quorate_proto::Version;
 
@@ -70,9 +70,14 @@ impl Heads {
         Heads { hasher, shards, fill: Mutex::new(fill) }
     }
 
-    /// Returns what is remembered of a stream of this hash that no tail knows.
+    /// Returns what is remembered of a stream of this hash that no tail knows. It never waits: a seal, which may stand
+    /// still in the middle of a change, would hold up apply for longer than a look into the chunks does.
     pub(crate) fn find(&self, hash: u64, stream: &str) -> Remembered {
-        let shard = self.shard(hash);
+        let shard = match self.mutex(hash).try_lock() {
+            Ok(shard) => shard,
+            Err(TryLockError::Poisoned(shard)) => shard.into_inner(),
+            Err(TryLockError::WouldBlock) => return Remembered::Nothing,
+        };
         match shard.find(hash, stream) {
             Some(known) => Remembered::Head(known.head),
             None if shard.is_complete => Remembered::New,
@@ -109,10 +114,13 @@ impl Heads {
     }
 
     fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
+        self.mutex(hash).lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn mutex(&self, hash: u64) -> &Mutex<Shard> {
         // Slots use the upper half of the hash.
         let at = hash as u32 as usize % self.shards.len();
-        let shard = self.shards.get(at).expect("there is one for each remainder");
-        shard.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shards.get(at).expect("there is one for each remainder")
     }
 }
 
@@ -241,6 +249,13 @@ mod tests {
         let forgotten = Remembered::Nothing;
         assert_eq!(found, [forgotten, forgotten, known(3), known(4), known(6)]);
         assert_eq!(find(&heads, "f"), Remembered::Nothing);
+    }
+
+    #[test]
+    fn apply_does_not_wait_for_a_seal_that_writes() {
+        let heads = Heads::new(Hasher::new(&[1; 16]), 1000, true);
+        let _seal = heads.shard(5);
+        assert_eq!(heads.find(5, "a"), Remembered::Nothing);
     }
 
     #[test]
