@@ -147,17 +147,25 @@ impl Answer for ReadAnswer {
         match response.message {
             Some(Message::Events(batch)) if batch.is_empty() => Ok(Received::Work),
             Some(Message::Events(batch)) => {
-                let events = self.remaining.decode(&batch)?;
+                let mut events = self.remaining.decode(&batch)?;
                 if self.misses_events(&events) {
                     return Ok(Received::Gap);
                 }
-                ready.reserve(events.len());
-                for event in events {
-                    self.remaining.take(&event)?;
-                    ready.push_back(event);
-                    self.has_begun = true;
+                // One that is not accepted ends the answer behind those that are taken in, which are not requested again.
+                let mut refused = None;
+                let is_taken = |event: &&RecordedEvent| {
+                    self.remaining.take(event).map_err(|problem| refused = Some(problem)).is_ok()
+                };
+                let taken = events.iter().take_while(is_taken).count();
+                events.truncate(taken);
+                self.has_begun |= taken > 0;
+                if ready.is_empty() {
+                    // This copies no event.
+                    *ready = events.into();
+                } else {
+                    ready.extend(events);
                 }
-                Ok(Received::Progress)
+                refused.map_or(Ok(Received::Progress), Err)
             }
             Some(Message::End(_)) if self.ends_early() => Ok(Received::Gap),
             Some(Message::End(_)) => Ok(Received::End),
