@@ -143,13 +143,21 @@ impl Answer for ReadAnswer {
         match response.message {
             Some(Message::Events(batch)) if batch.is_empty() => Ok(Received::Work),
             Some(Message::Events(batch)) => {
-                let events = self.remaining.decode(&batch)?;
-                ready.reserve(events.len());
-                for event in events {
-                    self.remaining.take(&event)?;
-                    ready.push_back(event);
+                let mut events = self.remaining.decode(&batch)?;
+                // One that is not accepted ends the answer behind those that are taken in, which are not requested again.
+                let mut refused = None;
+                let is_taken = |event: &&RecordedEvent| {
+                    self.remaining.take(event).map_err(|problem| refused = Some(problem)).is_ok()
+                };
+                let taken = events.iter().take_while(is_taken).count();
+                events.truncate(taken);
+                if ready.is_empty() {
+                    // This copies no event.
+                    *ready = events.into();
+                } else {
+                    ready.extend(events);
                 }
-                Ok(Received::Progress)
+                refused.map_or(Ok(Received::Progress), Err)
             }
             Some(Message::End(_)) => Ok(Received::End),
             _ => Err(not_understood("a message is none that ends by itself")),
