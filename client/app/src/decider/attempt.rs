@@ -235,7 +235,7 @@ impl<D: Decider> Attempt<'_, D> {
     }
 
     async fn newest(&self) -> Result<Aggregate<D::State>, Failure<D>> {
-        // What was known before the state is read is in the state.
+        // A change that was known before the state is read is in the state.
         let control = self.repository.cache.control(&self.stream);
         let client = self.client();
         let loading = self.loading(&client);
