@@ -78,6 +78,14 @@ impl<'a, D: Decider> History<'a, D> {
         self
     }
 
+    /// Reads the history of an aggregate of the tenant in this context, if it names one.
+    pub fn context(mut self, context: &Context) -> History<'a, D> {
+        if !context.tenant.is_empty() {
+            self.tenant.clone_from(&context.tenant);
+        }
+        self
+    }
+
     /// Reads only what was recorded until a time.
     pub fn until(mut self, time: Timestamp) -> History<'a, D> {
         self.until = Some(time);

@@ -103,6 +103,12 @@ impl<'a, D: Decision> Make<'a, D> {
         self
     }
 
+    /// Sets the id of the command, if there is one.
+    pub fn command_id_if(mut self, id: Option<String>) -> Make<'a, D> {
+        self.command_id = id.or(self.command_id);
+        self
+    }
+
     /// Sets the id of the larger activity that the command belongs to.
     pub fn correlation_id(mut self, id: impl Into<String>) -> Make<'a, D> {
         self.context.correlation_id = id.into();
