@@ -18,7 +18,7 @@ use table::{Known, Table};
 const SHARD_BYTES: usize = 1 << 20;
 const SHARDS_MAX: usize = 64;
 
-/// What is remembered of a stream.
+/// The part of a stream that is remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Remembered {
     /// Its head.
@@ -146,7 +146,7 @@ impl Shard {
             self.young.set(place, now(self.young.get(place)));
         } else if let Some(place) = self.old.find(hash, stream) {
             let known = now(self.old.get(place));
-            // Where streams are dropped, those that are used last stay.
+            // The streams that were used last stay where others are dropped.
             match self.is_complete {
                 true => self.old.set(place, known),
                 false => self.insert(hash, stream, known),
