@@ -76,7 +76,7 @@ impl<S: Clone + Default> Aggregate<S> {
         events.into_iter().for_each(|event| D::evolve(state, event));
         (self.version, self.as_of) = (answer.version, answer.position);
         if let Some(command) = command {
-            self.recent.remember(command.as_str().to_owned(), answer);
+            self.recent.remember(command.as_str(), answer);
         }
     }
 }

@@ -11,7 +11,7 @@ const TAG: &str = "command:";
 /// The beginning of the tag that names the command, and its scope, of an event.
 const SCOPED_TAG: &str = "decision:";
 /// The number of the newest commands of a stream that are remembered beside its state.
-const REMEMBERED_MAX: usize = 128;
+const REMEMBERED_MAX: usize = 512;
 /// The namespace of the ids of events.
 const NAMESPACE: Uuid = Uuid::from_u128(0x2b9c_7a41_e05d_4f66_8c13_d9b7_4e62_a108);
 
@@ -88,7 +88,8 @@ pub(crate) fn command_of(event: &RecordedEvent) -> Option<&str> {
 /// Invariant: every command whose last event came after `complete_after` is among them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RecentCommands {
-    newest: VecDeque<(String, Answer)>,
+    /// The hashes of their ids, of 122 bits, and their answers.
+    newest: VecDeque<(Uuid, Answer)>,
     complete_after: Version,
 }
 
@@ -102,12 +103,12 @@ impl RecentCommands {
     pub(crate) fn note(&mut self, event: &RecordedEvent) {
         if let Some(id) = command_of(event) {
             let answer = Answer { version: event.version, position: event.position };
-            self.remember(id.to_owned(), answer);
+            self.remember(id, answer);
         }
     }
 
-    pub(crate) fn remember(&mut self, id: String, answer: Answer) {
-        self.newest.push_back((id, answer));
+    pub(crate) fn remember(&mut self, id: &str, answer: Answer) {
+        self.newest.push_back((hash(id), answer));
         if self.newest.len() > REMEMBERED_MAX
             && let Some((_, oldest)) = self.newest.pop_front()
         {
@@ -118,13 +119,18 @@ impl RecentCommands {
     /// Returns the answer that a command got, if it is among the newest. A command has one answer at most, unless its
     /// events were written without an id that was looked up; then the first one counts.
     pub(crate) fn answer(&self, id: &CommandId) -> Option<Answer> {
-        self.newest.iter().find(|(own, _)| own == id.as_str()).map(|(_, answer)| *answer)
+        let hash = hash(id.as_str());
+        self.newest.iter().find(|(own, _)| *own == hash).map(|(_, answer)| *answer)
     }
 
     /// Returns true if a command that is not among these was never carried out in this stream.
     pub(crate) fn is_complete(&self) -> bool {
         self.complete_after == Version::ZERO
     }
+}
+
+fn hash(id: &str) -> Uuid {
+    Uuid::new_v5(&NAMESPACE, id.as_bytes())
 }
 
 #[cfg(test)]
@@ -139,13 +145,13 @@ mod tests {
     fn commands_beyond_the_newest_make_the_memory_incomplete() {
         let mut recent = RecentCommands::default();
         for number in 1..=REMEMBERED_MAX as u64 {
-            recent.remember(format!("c{number}"), answer(number));
+            recent.remember(&format!("c{number}"), answer(number));
         }
         let id = |id: &str| CommandId::new(id.to_owned()).expect("an id");
         assert!(recent.is_complete());
         assert_eq!(recent.answer(&id("c1")), Some(answer(1)));
         assert_eq!(recent.answer(&id("c")), None);
-        recent.remember("more".to_owned(), answer(500));
+        recent.remember("more", answer(1_000));
         assert!(!recent.is_complete());
         assert_eq!((recent.answer(&id("c1")), recent.answer(&id("c2"))), (None, Some(answer(2))));
     }
