@@ -5,6 +5,8 @@ use std::time::Duration;
 use quorate_client::{AppendError, Client, Event, Expect, Message, Query, Snapshot};
 use tokio::time::timeout;
 
+mod guide;
+
 use crate::{Cluster, start};
 
 /// The time after which a test counts as hanging.

@@ -15,7 +15,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ("proto", &[]),
     ("client", &["proto"]),
     ("client/app", &["client"]),
-    ("client/testing", &["client", "node", "proto", "raft", "store"]),
+    ("client/testing", &["app", "client", "node", "proto", "raft", "store"]),
     ("store", &["proto"]),
     ("raft", &["proto", "store"]),
     ("node", &["proto", "store", "raft", "client"]),
