@@ -90,7 +90,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_client::{Invalid, Problem, Query, RecordedEvent};
+use quorate_client::{Invalid, Position, Problem, Query, RecordedEvent};
 use tokio::time::Instant;
 
 pub use crate::evolution::typed;
@@ -321,7 +321,12 @@ impl<S: Store, H: Handler<S::Model>> Projection<S, H> {
     /// runs. It asks the database again and again; in the process that runs it, use [`Running::reached`].
     ///
     /// While no event matches the query the bookmark moves once a second.
-    pub async fn reached(&self, position: u64, within: Duration) -> Result<(), ProjectionError> {
+    pub async fn reached(
+        &self,
+        position: impl Into<Position>,
+        within: Duration,
+    ) -> Result<(), ProjectionError> {
+        let position = position.into().0;
         let begun = Instant::now();
         let mut attempts = 0;
         loop {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use quorate_client::RunnerKind;
+use quorate_client::{Position, RunnerKind};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -81,7 +81,12 @@ impl Running {
     }
 
     /// Waits until the model has everything up to a position (of an append, for example). Fails if it ends before.
-    pub async fn reached(&self, position: u64, within: Duration) -> Result<(), ProjectionError> {
+    pub async fn reached(
+        &self,
+        position: impl Into<Position>,
+        within: Duration,
+    ) -> Result<(), ProjectionError> {
+        let position = position.into().0;
         let mut status = self.status.clone();
         let is_there = |status: &Status| {
             let has_ended = matches!(status.state, State::Stopped | State::Failed(_));
