@@ -58,6 +58,8 @@ pub(crate) struct Fake {
     clock: FakeClock,
     /// The seed of the number of turns that each step gives to others first.
     pub(crate) turns: Option<Arc<Mutex<u64>>>,
+    /// The number of lanes of the managers of these tests.
+    pub(crate) lanes: usize,
     /// True if the subscriptions hand out nothing except that they are caught up.
     pub(crate) is_mute: bool,
 }
@@ -79,7 +81,15 @@ impl Fake {
     pub(crate) fn new(matches: fn(&RecordedEvent) -> bool) -> Fake {
         let changed = watch::Sender::new(0);
         let clock = FakeClock::new();
-        Fake { inner: Arc::default(), changed, matches, clock, turns: None, is_mute: false }
+        Fake {
+            inner: Arc::default(),
+            changed,
+            matches,
+            clock,
+            turns: None,
+            lanes: 1,
+            is_mute: false,
+        }
     }
 
     pub(crate) fn clock(&self) -> FakeClock {

@@ -157,6 +157,31 @@ async fn a_handler_learns_of_a_conflict_and_may_decide_otherwise() {
     }
 }
 
+/// An instance whose reaction meets conflicts again and again waits before each attempt; nobody else does.
+#[tokio::test(start_paused = true)]
+async fn an_instance_in_trouble_keeps_no_other_instance_waiting() {
+    for (lanes, waits) in [(1, true), (2, false)] {
+        let mut fake = Fake::new(is_of_an_order);
+        fake.lanes = lanes;
+        fake.append("shipping-1", paid());
+        fake.append("order-1", placed(10));
+        fake.append("order-1", paid());
+        for order in ["order-2", "order-3"] {
+            fake.append(order, placed(10));
+            fake.append(order, paid());
+        }
+        let began = tokio::time::Instant::now();
+        let over = |fake: &Fake| fake.count("shipping-3", "Asked") == 1;
+        let parking = Settings { conflicts_max: 6, ..parking(&fake) };
+        run_with(&fake, parking, over).await.expect("it goes on");
+        assert_eq!(began.elapsed() > Duration::from_millis(300), waits, "{lanes} lanes");
+        // The bookmark must not pass by the one that is not settled.
+        run_with(&fake, self::parking(&fake), |fake| fake.count("shop-1", "ProcessParked") == 1)
+            .await
+            .expect("it goes on");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_handler_that_fails_is_parked_with_its_reason() {
     let fake = Fake::new(is_of_an_order);
