@@ -53,22 +53,31 @@ impl ProcessManager for Payments {
 #[cfg(test)]
 mod tests {
     use quorate_app::process::Scenario;
-    use quorate_client::EventId;
+    use quorate_client::{Event, EventId};
 
     use super::*;
 
+    const PAYMENT: &str = "0198c0de-0000-7000-8000-000000000001";
+
+    fn sent() -> Event {
+        let sent = AccountEvent::PaymentSent { to: "globex/account-bob".to_owned(), amount: 20 };
+        sent.encode().expect("an event").id(EventId::parse(PAYMENT).expect("an id"))
+    }
+
     #[test]
     fn a_payment_is_delivered() {
-        let sent = AccountEvent::PaymentSent { to: "globex/account-bob".to_owned(), amount: 20 };
-        let id = EventId::parse("0198c0de-0000-7000-8000-000000000001").expect("an id");
-        let sent = sent.encode().expect("an event").id(id);
-        let received = AccountEvent::PaymentReceived {
-            payment: id.to_string(),
-            from: "acme/account-ann".to_owned(),
-            amount: 20,
-        };
+        let (payment, from) = (PAYMENT.to_owned(), "acme/account-ann".to_owned());
+        let received = AccountEvent::PaymentReceived { payment, from, amount: 20 };
         let received = received.encode().expect("an event");
         let delivered = Reaction::new().append("globex/account-bob", Expect::Exists, [received]);
-        Scenario::of(Payments).when("acme/account-ann", sent).then(delivered.complete());
+        Scenario::of(Payments).when("acme/account-ann", sent()).then(delivered.complete());
+    }
+
+    #[test]
+    fn a_payment_to_an_account_that_does_not_exist_comes_back() {
+        let returned = AccountEvent::PaymentReturned { payment: PAYMENT.to_owned(), amount: 20 };
+        let returned = returned.encode().expect("an event");
+        let back = Reaction::new().append("acme/account-ann", Expect::Exists, [returned]);
+        Scenario::of(Payments).when_refused("acme/account-ann", sent()).then(back.complete());
     }
 }
