@@ -12,7 +12,7 @@ use quorate_app::evolution::{JsonEvents, OnUnknown};
 use quorate_client::{
     Client, ErrorKind, Event, Expect, Query, RecordedEvent, Settings, Snapshot, Version,
 };
-use quorate_tests::cluster::Cluster;
+use quorate_tests::cluster::{Cluster, PATIENCE};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 use tokio::time::sleep;
@@ -95,6 +95,7 @@ fn commands_are_decided_on_the_newest_state_with_and_without_a_cache() {
             conflicts_and_refusals(account, &accounts, &Accounts::new(client.clone())).await;
             repetitions(account, &accounts, &Accounts::new(client.clone())).await;
         }
+        exhausted_retries(&Accounts::new(client.clone()), &Accounts::new(client.clone())).await;
         deletions(&Accounts::new(client.clone()), &client).await;
         context(&Accounts::new(client.clone()), &client).await;
     });
@@ -126,6 +127,20 @@ async fn conflicts_and_refusals(account: &str, accounts: &Accounts, other: &Acco
     assert_eq!((loaded.version.0, loaded.state.balance), (3, 60));
 }
 
+/// A decision on an old state is a conflict in the store, and nothing else.
+async fn exhausted_retries(accounts: &Accounts, other: &Accounts) {
+    accounts.handle("hasty", &Command::Deposit(1)).await.expect("carried out");
+    other.handle("hasty", &Command::Deposit(2)).await.expect("carried out");
+    let hasty = accounts.clone().retries(0);
+    let error = hasty.handle("hasty", &Command::Fill(9)).await.expect_err("another was faster");
+    assert!(matches!(error, CommandError::Conflict { attempts: 1, .. }), "{error}");
+    let done = hasty.handle("hasty", &Command::Fill(9)).await.expect("carried out");
+    assert_eq!((done.version.0, done.state.balance), (3, 9));
+    let patient = hasty.handle("hasty", &Command::Deposit(1)).patiently(PATIENCE);
+    let error = patient.await.expect_err("without an id it would be carried out twice");
+    assert!(matches!(error, CommandError::Store(problem) if problem.kind == ErrorKind::Invalid));
+}
+
 async fn repetitions(account: &str, accounts: &Accounts, other: &Accounts) {
     let account = format!("{account}-repeated");
     let deposit = Command::DepositInParts(50, 1);
@@ -150,16 +165,34 @@ async fn repetitions(account: &str, accounts: &Accounts, other: &Accounts) {
     other.handle(&account, &Command::Fill(9)).command_id("c4").await.expect("carried out");
     let again = accounts.handle(&account, &Command::Fill(9)).command_id("c4").await.expect("known");
     assert_eq!((again.version.0, again.state.balance), (5, 9));
+    // Nor does it matter that its events would be written otherwise: the store knows their ids.
+    let deposit = Command::Deposit(1);
+    let ann = other.handle(&account, &deposit).command_id("c5").created_by("ann");
+    ann.await.expect("carried out");
+    let bob = accounts.handle(&account, &deposit).command_id("c5").created_by("bob");
+    let again = bob.await.expect("known");
+    assert_eq!((again.version.0, again.is_repetition), (6, true));
+    let deposit = Command::DepositInParts(50, 1);
     let stranger = format!("{account}-stranger");
     let stranger = accounts.handle(&stranger, &deposit).command_id("c1").await.expect("new");
     assert!(!stranger.is_repetition, "the id means another command in another stream");
 }
 
 async fn deletions(accounts: &Accounts, client: &Client) {
+    // Settings are a change of the stream, too, but of none of its events.
+    for accounts in [accounts, &accounts.clone().cache(0).retries(0)] {
+        accounts.handle("set", &Command::Deposit(1)).await.expect("carried out");
+        client.stream("account-set").set(Settings::new().max_count(100)).await.expect("set");
+        accounts.handle("set", &Command::Deposit(2)).await.expect("carried out");
+        accounts.handle("set", &Command::Deposit(3)).await.expect("carried out");
+    }
+    assert_eq!(accounts.load("set").await.expect("loaded").state.balance, 12);
     accounts.handle("deleted", &Command::Deposit(50)).await.expect("carried out");
     client.stream("account-deleted").delete(Expect::Any).await.expect("deleted");
     let done = accounts.handle("deleted", &Command::Fill(70)).await.expect("carried out");
-    assert_eq!((done.version.0, done.state.balance), (2, 70), "not decided on what is gone");
+    assert_eq!((done.version.0, done.state.balance), (2, 70));
+    let stored = accounts.clone().cache(0).load("deleted").await.expect("loaded");
+    assert_eq!(stored.state.balance, 70, "it was not decided on what is gone");
     client.stream("account-deleted").delete(Expect::Any).await.expect("deleted");
     let refused = accounts.handle("deleted", &Command::Withdraw(1)).await.expect_err("refused");
     assert_eq!(refused.refusal(), Some(&NotEnough(0)));
@@ -336,16 +369,11 @@ async fn repeat_all(process: usize, addresses: Vec<String>) -> Vec<(u64, u64)> {
     for at in 0..COMMANDS {
         let number = (at + process as u64 * 3) % COMMANDS;
         let (account, command) = ((number % 3).to_string(), Command::Deposit(number));
-        loop {
-            let handle = accounts.handle(&account, &command).command_id(format!("cmd-{number}"));
-            match handle.deadline(Duration::from_millis(1_500)).await {
-                Ok(done) => {
-                    answers[number as usize] = (done.version.0, done.position.0);
-                    break;
-                }
-                Err(error) if error.is_transient() => sleep(Duration::from_millis(20)).await,
-                Err(error) => panic!("command {number}: {error}"),
-            }
+        let handle = accounts.handle(&account, &command).command_id(format!("cmd-{number}"));
+        let handle = handle.deadline(Duration::from_millis(1_500)).patiently(PATIENCE);
+        match handle.await {
+            Ok(done) => answers[number as usize] = (done.version.0, done.position.0),
+            Err(error) => panic!("command {number}: {error}"),
         }
     }
     answers

@@ -4,14 +4,15 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use quorate_client::Invalid;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::attempt::{Attempt, Handled};
 use super::commands::CommandId;
 use super::decide::Decider;
 use super::error::CommandError;
 use super::repository::{Repository, stream_of};
-use super::time::late;
+use super::time::{late, rest_after_failure};
 use crate::context::Context;
 
 /// A command before it is awaited: with its id, its context and its deadline.
@@ -30,6 +31,7 @@ pub struct Handle<'a, D: Decider> {
     command_id: Option<String>,
     context: Context,
     deadline: Duration,
+    patience: Option<Duration>,
 }
 
 opaque_debug_decider!(Handle<'_>);
@@ -51,13 +53,27 @@ impl<'a, D: Decider> Handle<'a, D> {
         context: Context,
     ) -> Handle<'a, D> {
         let deadline = repository.settings.deadline;
-        Handle { repository, id, command, command_id: None, context, deadline }
+        Handle { repository, id, command, command_id: None, context, deadline, patience: None }
     }
 
     /// Sets the id of the command, which is the same whenever it is repeated: at most 120 bytes. It is also the
     /// correlation and causation id of the events, unless others are set.
     pub fn command_id(mut self, id: impl Into<String>) -> Handle<'a, D> {
         self.command_id = Some(id.into());
+        self
+    }
+
+    /// Sets the id of the command, if there is one: that of a request that may have one, for example.
+    ///
+    /// ```no_run
+    /// # use quorate_app::decider::{Decider, Repository};
+    /// # async fn example<D: Decider>(orders: Repository<D>, pay: D::Command, key: Option<String>)
+    /// # -> Result<(), Box<dyn std::error::Error>> where D::Command: 'static {
+    /// orders.handle("42", &pay).command_id_if(key).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn command_id_if(mut self, id: Option<String>) -> Handle<'a, D> {
+        self.command_id = id.or(self.command_id);
         self
     }
 
@@ -110,22 +126,64 @@ impl<'a, D: Decider> Handle<'a, D> {
         self
     }
 
+    /// Handles the command again and again, for this time at most, while it fails in a way that may pass: its outcome is
+    /// then known in the end, but for an outage that lasts longer. The command needs a command id.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use quorate_app::decider::{Decider, Repository};
+    /// # async fn example<D: Decider>(orders: Repository<D>, pay: D::Command)
+    /// # -> Result<(), Box<dyn std::error::Error>> where D::Command: 'static {
+    /// orders.handle("42", &pay).command_id("cmd-91").patiently(Duration::from_secs(60)).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn patiently(mut self, longest: Duration) -> Handle<'a, D> {
+        self.patience = Some(longest);
+        self
+    }
+
     async fn run(self) -> Result<Handled<D::State>, CommandError<D::Error>> {
         let stream = stream_of::<D>(&self.context.tenant, &self.id)?;
         let command_id = self.command_id.map(CommandId::new).transpose()?;
+        if self.patience.is_some() && command_id.is_none() {
+            return Err(
+                Invalid::new("command id", "is missing: a patient command needs one").into()
+            );
+        }
         let give_up_at = Instant::now() + self.deadline;
         let context = match &command_id {
             Some(id) => self.context.or_by_command(id.as_str()),
             None => self.context,
         };
         let (repository, command) = (self.repository, self.command);
-        let attempt = Attempt { repository, stream, command, command_id, context, give_up_at };
-        let Some(place) = repository.cache.place(&attempt.stream) else {
-            return attempt.run(&mut None).await;
-        };
-        let mut held = timeout_at(give_up_at, place.lock()).await.map_err(|_| late("command"))?;
-        attempt.run(&mut held).await
+        let mut attempt = Attempt { repository, stream, command, command_id, context, give_up_at };
+        let patient_until = self.patience.map(|longest| Instant::now() + longest);
+        let mut failed = 0;
+        loop {
+            let rest = rest_after_failure(failed);
+            let may_wait = |now: Instant| patient_until.is_some_and(|end| now + rest < end);
+            match once(&attempt).await {
+                Err(error) if error.is_transient() && may_wait(Instant::now()) => {
+                    tracing::debug!(stream = %attempt.stream, %error, "a command is handled again");
+                    sleep(rest).await;
+                    failed += 1;
+                    attempt.give_up_at = Instant::now() + self.deadline;
+                }
+                ended => return ended,
+            }
+        }
     }
+}
+
+/// Handles a command, in its turn among those of this process on the same aggregate.
+async fn once<D: Decider>(
+    attempt: &Attempt<'_, D>,
+) -> Result<Handled<D::State>, CommandError<D::Error>> {
+    let Some(place) = attempt.repository.cache.place(&attempt.stream) else {
+        return attempt.run(&mut None).await;
+    };
+    let held = timeout_at(attempt.give_up_at, place.lock()).await;
+    attempt.run(&mut *held.map_err(|_| late("command"))?).await
 }
 
 impl<'a, D: Decider> IntoFuture for Handle<'a, D> {

@@ -25,11 +25,13 @@ pub struct History<'a, D: Decider> {
     id: String,
     tenant: String,
     until: Option<Timestamp>,
-    /// Returns a state in the form in which changes are found; `None` if nobody asked for changes.
-    in_fields: Option<fn(&D::State) -> Result<serde_json::Value, serde_json::Error>>,
+    /// Writes a state in the form in which changes are found; `None` if nobody asked for changes.
+    in_fields: Option<InFields<D::State>>,
 }
 
 opaque_debug_decider!(History<'_>);
+
+type InFields<S> = fn(&S) -> Result<serde_json::Value, serde_json::Error>;
 
 /// One event of a history. Its `Display` form is for people:
 ///
@@ -73,6 +75,14 @@ impl<'a, D: Decider> History<'a, D> {
     /// Reads the history of an aggregate of this tenant.
     pub fn tenant(mut self, tenant: impl Into<String>) -> History<'a, D> {
         self.tenant = tenant.into();
+        self
+    }
+
+    /// Reads the history of an aggregate of the tenant in this context, if it names one.
+    pub fn context(mut self, context: &Context) -> History<'a, D> {
+        if !context.tenant.is_empty() {
+            self.tenant.clone_from(&context.tenant);
+        }
         self
     }
 

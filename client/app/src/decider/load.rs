@@ -13,6 +13,7 @@ use super::error::LoadError;
 use super::loading::{Loading, Moment};
 use super::repository::{Repository, stream_of};
 use super::time::{late, left};
+use crate::context::Context;
 
 /// A load before it is awaited.
 #[must_use = "nothing is read before it is awaited"]
@@ -93,6 +94,14 @@ impl<'a, D: Decider> Load<'a, D> {
     /// Loads an aggregate of this tenant.
     pub fn tenant(mut self, tenant: impl Into<String>) -> Load<'a, D> {
         self.tenant = tenant.into();
+        self
+    }
+
+    /// Loads an aggregate of the tenant in this context, if it names one.
+    pub fn context(mut self, context: &Context) -> Load<'a, D> {
+        if !context.tenant.is_empty() {
+            self.tenant.clone_from(&context.tenant);
+        }
         self
     }
 

@@ -29,3 +29,9 @@ pub(crate) fn rest_after(conflicts: u32) -> Duration {
         more => (Duration::from_millis(2) * (1 << (more - 3).min(10))).min(REST_MAX),
     }
 }
+
+/// Returns the rest before a command is handled again that failed so often before: it doubles up to two seconds.
+pub(crate) fn rest_after_failure(failed: u32) -> Duration {
+    Duration::from_millis(50) * (1 << failed.min(5))
+        + Duration::from_millis(400) * u32::from(failed > 5)
+}

@@ -103,6 +103,12 @@ impl<'a, D: Decision> Make<'a, D> {
         self
     }
 
+    /// Sets the id of the command, if there is one.
+    pub fn command_id_if(mut self, id: Option<String>) -> Make<'a, D> {
+        self.command_id = id.or(self.command_id);
+        self
+    }
+
     /// Sets the id of the larger activity that the command belongs to.
     pub fn correlation_id(mut self, id: impl Into<String>) -> Make<'a, D> {
         self.context.correlation_id = id.into();
@@ -256,7 +262,7 @@ impl<D: Decision> Attempt<'_, D> {
             transaction = transaction.write(stream, expect, events);
         }
         match transaction.commit().await {
-            // What was appended before `as_of` was made by this command then.
+            // An append from before `as_of` was made by this very command.
             Ok(done) if done.position <= as_of => {
                 Ok(Appended::Before(Answer { version: done.version, position: done.position }))
             }

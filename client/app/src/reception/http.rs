@@ -27,11 +27,7 @@
 //!     body: String,
 //! ) -> Result<Handled<D::State>, CommandError<D::Error>> {
 //!     let total = body.parse().unwrap_or(0);
-//!     let handle = orders.handle(id, &total).context(headers.context);
-//!     match headers.command_id {
-//!         Some(command_id) => handle.command_id(command_id).await,
-//!         None => handle.await,
-//!     }
+//!     orders.handle(id, &total).context(headers.context).command_id_if(headers.command_id).await
 //! }
 //! # fn main() {}
 //! ```
@@ -52,7 +48,7 @@ use serde_json::{Value, json};
 use tower::{Service, ServiceExt};
 
 use super::envelope::Envelope;
-use crate::decider::{CommandError, CommandFailure, Context, Handled};
+use crate::decider::{CommandError, CommandFailure, Context, Handled, LoadError};
 use crate::decision::Made;
 
 /// The header that carries the id of a command.
@@ -62,9 +58,9 @@ const CORRELATION_ID: &str = "x-correlation-id";
 /// The header of an answer that carries the position to read at least.
 const POSITION: &str = "quorate-position";
 
-/// What a request says of its command beside the command itself, as an extractor: the `Idempotency-Key` and the
-/// `X-Correlation-Id`. The user and the tenant are those of the [`Context`] that the application's authentication put
-/// into the extensions of the request; headers are not believed about them.
+/// The headers of a command, as an extractor: the `Idempotency-Key` and the `X-Correlation-Id`. The user and the tenant
+/// are those of the [`Context`] that the application's authentication put into the extensions of the request; headers
+/// are not believed about them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CommandHeaders {
     /// The id of the command, if the client gave one.
@@ -170,6 +166,17 @@ impl<E: Error + 'static> IntoResponse for CommandError<E> {
             _ => Outcome::NotAppended,
         };
         problem(status, self.kind(), &self.to_string(), outcome)
+    }
+}
+
+impl IntoResponse for LoadError {
+    /// A problem as in RFC 9457.
+    fn into_response(self) -> Response {
+        let (status, kind) = match &self {
+            LoadError::Decode(_) => (StatusCode::INTERNAL_SERVER_ERROR, "decode"),
+            LoadError::Store(problem) => (status_of(problem), "store"),
+        };
+        problem(status, kind, &self.to_string(), Outcome::NotAppended)
     }
 }
 

@@ -13,6 +13,33 @@ use crate::decision::{Decision, Decisions, Made};
 /// The future of an answer.
 pub type Answering<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 
+impl<D: Decider> Repository<D> {
+    /// Carries out the command in an envelope, as the service does.
+    ///
+    /// ```no_run
+    /// # use quorate_app::decider::{Decider, Repository};
+    /// # async fn example<D: Decider>(orders: Repository<D>, pay: D::Command)
+    /// # -> Result<(), Box<dyn std::error::Error>> where D::Command: Send + 'static {
+    /// use quorate_app::reception::Envelope;
+    /// let done = orders.receive(Envelope::new("42", pay).command_id("cmd-91")).await?;
+    /// # let _ = done; Ok(()) }
+    /// ```
+    pub async fn receive(
+        &self,
+        envelope: Envelope<D::Command>,
+    ) -> Result<Handled<D::State>, CommandError<D::Error>>
+    where
+        D::Command: Send,
+    {
+        let Envelope { id, command, command_id, context, deadline } = envelope;
+        let handle = self.handle(id, &command).context(context).command_id_if(command_id);
+        match deadline {
+            Some(deadline) => handle.deadline(deadline).await,
+            None => handle.await,
+        }
+    }
+}
+
 impl<D: Decider> Service<Envelope<D::Command>> for Repository<D>
 where
     D::Command: Send + 'static,
@@ -27,17 +54,7 @@ where
 
     fn call(&mut self, envelope: Envelope<D::Command>) -> Self::Future {
         let repository = self.clone();
-        Box::pin(async move {
-            let Envelope { id, command, command_id, context, deadline } = envelope;
-            let mut handle = repository.handle(id, &command).context(context);
-            if let Some(id) = command_id {
-                handle = handle.command_id(id);
-            }
-            if let Some(deadline) = deadline {
-                handle = handle.deadline(deadline);
-            }
-            handle.into_future().await
-        })
+        Box::pin(async move { repository.receive(envelope).await })
     }
 }
 
