@@ -8,6 +8,7 @@ pub mod demo;
 pub mod dev;
 pub mod export;
 pub mod group;
+pub mod history;
 pub mod import;
 pub mod progress;
 pub mod read;

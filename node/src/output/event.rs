@@ -33,7 +33,7 @@ fn write_event_plain(output: &mut impl Write, event: &RecordedEvent) -> io::Resu
 }
 
 /// Returns data for a person: JSON as it is, or else its size.
-pub(super) fn shown(data: &[u8]) -> String {
+pub(crate) fn shown(data: &[u8]) -> String {
     match compact_json(data) {
         Some(json) => json.get().to_owned(),
         None => format!("({} bytes)", data.len()),

@@ -20,7 +20,7 @@ pub(crate) use append::{
     DoneLine, append_error, append_failed, append_not_begun, write_append_error,
 };
 pub(crate) use causation::print_tree;
-pub(crate) use event::write_event;
+pub(crate) use event::{shown, write_event};
 pub(crate) use follow::{Printing, print_subscription};
 pub(crate) use print::{BUFFER_BYTES, buffered, next_or_flush, print_events};
 pub(crate) use reader::Reader;

@@ -9,7 +9,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::cli::{self, Asking, Ending, Exit, Reading, Shared};
 use crate::commands::{
-    append, bench, cluster, completions, demo, dev, export, group, import, progress, read,
+    append, bench, cluster, completions, demo, dev, export, group, history, import, progress, read,
     scavenge, serve, snapshot, stream, verify,
 };
 
@@ -29,6 +29,7 @@ enum Command {
     Append(Asking<append::AppendArgs>),
     Read(Reading<read::ReadArgs>),
     Subscribe(Reading<read::SubscribeArgs>),
+    History(Reading<history::HistoryArgs>),
     Import(Asking<import::ImportArgs>),
     Export(Reading<export::ExportArgs>),
     Stream(stream::StreamArgs),
@@ -71,6 +72,7 @@ impl Command {
             Command::Append(args) => block_on(args.run(append::run)),
             Command::Read(args) => block_on(args.run(read::run)),
             Command::Subscribe(args) => block_on(args.run(read::subscribe)),
+            Command::History(args) => block_on(args.run(history::run)),
             Command::Import(args) => block_on(args.run(import::run)),
             Command::Export(args) => block_on(args.run(export::run)),
             Command::Scavenge(args) => block_on(args.run(scavenge::run)),
