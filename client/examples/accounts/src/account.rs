@@ -16,6 +16,8 @@ pub const AMOUNT_MAX: i64 = 1_000_000_000_000;
 pub struct Account {
     /// True once it was opened.
     pub is_open: bool,
+    /// True once it was closed: then nothing comes in, except money that comes back.
+    pub is_closed: bool,
     /// The money in it.
     pub balance: i64,
 }
@@ -28,6 +30,8 @@ pub enum AccountCommand {
         /// The person to whom it belongs.
         owner: String,
     },
+    /// Closes it, when it is empty.
+    Close,
     /// Puts money in from outside.
     Deposit {
         /// The amount.
@@ -56,6 +60,15 @@ pub enum Refusal {
     /// Nobody opened it.
     #[error("there is no such account")]
     NotOpen,
+    /// It was closed.
+    #[error("the account is closed")]
+    Closed,
+    /// There is money in it.
+    #[error("{balance} is still in the account")]
+    NotEmpty {
+        /// The money in the account.
+        balance: i64,
+    },
     /// Nothing moves, or more than [`AMOUNT_MAX`].
     #[error("an amount is from 1 to {AMOUNT_MAX}")]
     NoAmount,
@@ -73,6 +86,23 @@ pub enum Refusal {
 impl Account {
     /// Checks that so much can be put in.
     pub fn can_take_in(&self, amount: i64) -> Result<(), Refusal> {
+        self.can_move(amount)?;
+        match self.is_closed {
+            true => Err(Refusal::Closed),
+            false => Ok(()),
+        }
+    }
+
+    /// Checks that so much can be taken out.
+    pub fn can_give(&self, amount: i64) -> Result<(), Refusal> {
+        self.can_move(amount)?;
+        match amount > self.balance {
+            true => Err(Refusal::NotEnough { balance: self.balance }),
+            false => Ok(()),
+        }
+    }
+
+    fn can_move(&self, amount: i64) -> Result<(), Refusal> {
         if !self.is_open {
             return Err(Refusal::NotOpen);
         }
@@ -82,12 +112,12 @@ impl Account {
         }
     }
 
-    /// Checks that so much can be taken out.
-    pub fn can_give(&self, amount: i64) -> Result<(), Refusal> {
-        self.can_take_in(amount)?;
-        match amount > self.balance {
-            true => Err(Refusal::NotEnough { balance: self.balance }),
-            false => Ok(()),
+    fn can_close(&self) -> Result<(), Refusal> {
+        match self {
+            Account { is_open: false, .. } => Err(Refusal::NotOpen),
+            Account { is_closed: true, .. } => Err(Refusal::Closed),
+            &Account { balance, .. } if balance > 0 => Err(Refusal::NotEmpty { balance }),
+            Account { .. } => Ok(()),
         }
     }
 }
@@ -100,16 +130,21 @@ impl Decider for Account {
     type Error = Refusal;
 
     fn evolve(account: &mut Account, event: AccountEvent) {
-        if let AccountEvent::AccountOpened { .. } = event {
-            account.is_open = true;
+        match event {
+            AccountEvent::AccountOpened { .. } => account.is_open = true,
+            AccountEvent::AccountClosed {} => account.is_closed = true,
+            movement => account.balance += movement.change(),
         }
-        account.balance += event.change();
     }
 
     fn decide(account: &Account, command: &AccountCommand) -> Result<Vec<AccountEvent>, Refusal> {
         let event = match command {
             AccountCommand::Open { .. } if account.is_open => return Err(Refusal::OpenAlready),
             AccountCommand::Open { owner } => AccountEvent::AccountOpened { owner: owner.clone() },
+            AccountCommand::Close => {
+                account.can_close()?;
+                AccountEvent::AccountClosed {}
+            }
             &AccountCommand::Deposit { amount } => {
                 account.can_take_in(amount)?;
                 AccountEvent::Deposited { amount }
@@ -157,9 +192,24 @@ mod tests {
             .when(&AccountCommand::Withdraw { amount: 51 })
             .then_error(&Refusal::NotEnough { balance: 50 })
             .when(&AccountCommand::Withdraw { amount: 50 })
-            .then_state(&Account { is_open: true, balance: 0 })
+            .then_state(&Account { is_open: true, ..Account::default() })
             .when(&AccountCommand::Pay { to: "globex/account-bob".to_owned(), amount: 1 })
             .then_error(&Refusal::NotEnough { balance: 0 });
+    }
+
+    #[test]
+    fn an_account_is_closed_when_it_is_empty_and_takes_nothing_in_then() {
+        given::<Account>([opened(), AccountEvent::Deposited { amount: 50 }])
+            .when(&AccountCommand::Close)
+            .then_error(&Refusal::NotEmpty { balance: 50 })
+            .when(&AccountCommand::Withdraw { amount: 50 })
+            .when(&AccountCommand::Close)
+            .then_events([AccountEvent::AccountClosed {}])
+            .when(&AccountCommand::Deposit { amount: 50 })
+            .then_error(&Refusal::Closed)
+            .when(&AccountCommand::Close)
+            .then_error(&Refusal::Closed);
+        given::<Account>([]).when(&AccountCommand::Close).then_error(&Refusal::NotOpen);
     }
 
     #[test]
@@ -185,6 +235,6 @@ mod tests {
             AccountEvent::PaymentReceived { payment, from, amount: 2 },
         ])
         .when(&AccountCommand::Withdraw { amount: 93 })
-        .then_state(&Account { is_open: true, balance: 0 });
+        .then_state(&Account { is_open: true, ..Account::default() });
     }
 }

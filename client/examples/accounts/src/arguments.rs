@@ -25,6 +25,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Opens an account, such as `ann` or, at the tenant `acme`, `acme/ann`.
     Open { account: AccountName, owner: String },
+    /// Closes an account that is empty.
+    Close { account: AccountName },
     /// Puts money into an account.
     Deposit {
         account: AccountName,

@@ -19,6 +19,10 @@ pub(crate) async fn open(client: Client, account: &AccountName, owner: String) -
     handle(client, account, AccountCommand::Open { owner }, None).await
 }
 
+pub(crate) async fn close(client: Client, account: &AccountName) -> Result<()> {
+    handle(client, account, AccountCommand::Close, None).await
+}
+
 pub(crate) async fn deposit(
     client: Client,
     account: &AccountName,

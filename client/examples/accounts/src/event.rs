@@ -1,4 +1,4 @@
-//! The events of an account: everything that changes its balance, and its opening.
+//! The events of an account: everything that changes its balance, and its opening and end.
 
 use quorate_app::evolution::JsonEvents;
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,8 @@ pub enum AccountEvent {
         /// The person to whom it belongs.
         owner: String,
     },
+    /// Nothing comes in any more.
+    AccountClosed {},
     /// Money came in from outside.
     Deposited {
         /// The amount.
@@ -70,7 +72,7 @@ impl AccountEvent {
     /// Returns by how much the event changes the balance of its account.
     pub fn change(&self) -> i64 {
         match self {
-            AccountEvent::AccountOpened { .. } => 0,
+            AccountEvent::AccountOpened { .. } | AccountEvent::AccountClosed {} => 0,
             AccountEvent::Deposited { amount }
             | AccountEvent::TransferReceived { amount, .. }
             | AccountEvent::PaymentReceived { amount, .. }
@@ -88,12 +90,13 @@ mod tests {
 
     use super::*;
 
-    /// What is in the log must be readable as long as the log is: each type has a file that shows how it was written.
+    /// Events must be readable as long as the log is: each type has a file that shows how it was written.
     #[test]
     fn events_that_were_written_can_still_be_read() {
         let text = str::to_owned;
         Golden::<AccountEvent>::new("tests/events")
             .sample(AccountEvent::AccountOpened { owner: text("Ann") })
+            .sample(AccountEvent::AccountClosed {})
             .sample(AccountEvent::Deposited { amount: 100 })
             .sample(AccountEvent::Withdrawn { amount: 100 })
             .sample(AccountEvent::TransferSent {

@@ -18,6 +18,7 @@ async fn main() -> Result<()> {
     let client = Client::connect(endpoints).await?;
     match command {
         Command::Open { account, owner } => commands::open(client, &account, owner).await,
+        Command::Close { account } => commands::close(client, &account).await,
         Command::Deposit { account, amount, id } => {
             commands::deposit(client, &account, amount, id).await
         }

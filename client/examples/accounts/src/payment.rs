@@ -2,7 +2,7 @@
 //!
 //! The accounts of two tenants do not decide together, so that neither tenant waits for the other: the sender's account
 //! gives the money away, which is under way then, and this process puts it into the receiver's account, or back into the
-//! sender's if there is no receiver. Each step is appended exactly once, whatever crashes.
+//! sender's if there is no receiver, or it is closed. Each step is appended exactly once, whatever crashes.
 
 use quorate_app::evolution::EventSet;
 use quorate_app::process::{Cause, HandlerError, ProcessManager, Reaction, Trigger};
@@ -39,10 +39,11 @@ impl ProcessManager for Payments {
         };
         let (payment, from) = (event.id.to_string(), event.stream.to_string());
         let reaction = Reaction::new().complete();
-        // The expectation is not met if there is no such account: then the handler is called again, with the conflict.
+        // If there is no such account, or it is closed, the store refuses, and the handler is called again.
         Ok(if trigger.conflict.is_none() {
             let received = AccountEvent::PaymentReceived { payment, from, amount };
-            reaction.append(to, Expect::Exists, [received.encode()?])
+            let closed = Query::stream(&to).types(["AccountClosed"]);
+            reaction.append(to, Expect::Exists, [received.encode()?]).unless(closed, 0)
         } else {
             let returned = AccountEvent::PaymentReturned { payment, amount };
             reaction.append(from, Expect::Exists, [returned.encode()?])
@@ -70,11 +71,13 @@ mod tests {
         let received = AccountEvent::PaymentReceived { payment, from, amount: 20 };
         let received = received.encode().expect("an event");
         let delivered = Reaction::new().append("globex/account-bob", Expect::Exists, [received]);
-        Scenario::of(Payments).when("acme/account-ann", sent()).then(delivered.complete());
+        let closed = Query::stream("globex/account-bob").types(["AccountClosed"]);
+        let delivered = delivered.unless(closed, 0).complete();
+        Scenario::of(Payments).when("acme/account-ann", sent()).then(delivered);
     }
 
     #[test]
-    fn a_payment_to_an_account_that_does_not_exist_comes_back() {
+    fn a_payment_to_an_account_that_does_not_take_it_comes_back() {
         let returned = AccountEvent::PaymentReturned { payment: PAYMENT.to_owned(), amount: 20 };
         let returned = returned.encode().expect("an event");
         let back = Reaction::new().append("acme/account-ann", Expect::Exists, [returned]);

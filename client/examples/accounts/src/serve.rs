@@ -1,4 +1,4 @@
-//! What follows from events: read models, payments, publishing; all of it in one process, which can be killed anytime.
+//! Everything that follows from events: read models, payments, publishing; in one process, which can be killed anytime.
 
 use accounts::models::{redis_balances, sql_balances};
 use accounts::payment::Payments;

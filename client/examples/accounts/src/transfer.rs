@@ -25,7 +25,8 @@ pub struct Transfer {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Both {
     from: Account,
-    is_receiver_open: bool,
+    /// The receiver, without its movements.
+    to: Account,
 }
 
 impl Decision for Transfer {
@@ -34,28 +35,24 @@ impl Decision for Transfer {
     type Event = AccountEvent;
     type Error = Refusal;
 
-    /// Finds everything of the sender, and of the receiver only its opening: what else happens there does not matter, so
+    /// Finds everything of the sender, and of the receiver only its opening and end: what else happens there does not matter, so
     /// two transfers to one account do not stand in each other's way.
     fn query(&self) -> Query {
-        let receiver = Query::stream(self.to.stream()).types(["AccountOpened"]);
+        let receiver = Query::stream(self.to.stream()).types(["AccountOpened", "AccountClosed"]);
         Query::stream(self.from.stream()).or(receiver)
     }
 
     fn evolve(&self, both: &mut Both, event: AccountEvent, recorded: &RecordedEvent) {
-        if recorded.stream.as_str() == self.from.stream() {
-            Account::evolve(&mut both.from, event);
-        } else {
-            both.is_receiver_open = true;
-        }
+        let is_senders = recorded.stream.as_str() == self.from.stream();
+        let account = if is_senders { &mut both.from } else { &mut both.to };
+        Account::evolve(account, event);
     }
 
     fn decide(&self, both: &Both) -> Result<Writes<AccountEvent>, Refusal> {
         if self.from == self.to {
             return Err(Refusal::SameAccount);
         }
-        if !both.is_receiver_open {
-            return Err(Refusal::NotOpen);
-        }
+        both.to.can_take_in(self.amount)?;
         both.from.can_give(self.amount)?;
         let (transfer, amount) = (self.id.clone(), self.amount);
         let (from, to) = (self.from.stream(), self.to.stream());
@@ -112,5 +109,9 @@ mod tests {
         ann().when(&transfer("ann", "bob", 5)).then_error(&Refusal::NotOpen);
         given_nothing().when(&transfer("ann", "bob", 5)).then_error(&Refusal::NotOpen);
         both().when(&transfer("ann", "bob", 0)).then_error(&Refusal::NoAmount);
+        both()
+            .given("account-bob", [AccountEvent::AccountClosed {}])
+            .when(&transfer("ann", "bob", 5))
+            .then_error(&Refusal::Closed);
     }
 }

@@ -123,7 +123,7 @@ impl Books {
     ) -> Result<(), String> {
         let own = account.to_owned();
         match event {
-            AccountEvent::AccountOpened { .. } => {}
+            AccountEvent::AccountOpened { .. } | AccountEvent::AccountClosed {} => {}
             AccountEvent::Deposited { amount } => self.deposited += amount,
             AccountEvent::Withdrawn { amount } => self.withdrawn += amount,
             AccountEvent::TransferSent { transfer, to, amount } => {
