@@ -61,6 +61,12 @@
 //! `quorate progress` shows it, and the error that it ended with. [`ProcessRunner::run_until`] waits half a second at
 //! most, at its end, until the cluster knows that it ended.
 //!
+//! # Several instances at once
+//!
+//! A runner handles several instances at once, each in a [lane](ProcessRunner::lanes): the triggers of one instance one
+//! after another, in the order of the log. An instance that meets conflicts and tries again keeps no other one waiting.
+//! The bookmark never passes a trigger that is not settled.
+//!
 //! # Due times
 //!
 //! A due time fires once, at that time or later, by the clock of whoever runs the manager
@@ -75,6 +81,7 @@ mod decide;
 mod due;
 mod error;
 mod instances;
+mod lanes;
 mod log;
 mod manager;
 mod reaction;
@@ -83,6 +90,7 @@ mod runner;
 mod running;
 mod scenario;
 mod settings;
+mod settler;
 
 pub use error::ProcessError;
 pub use manager::{Cause, Due, HandlerError, ProcessManager, Trigger};

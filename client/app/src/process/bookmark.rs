@@ -100,7 +100,7 @@ impl Bookmarks {
         let content = serde_json::to_vec(&bookmark).expect("two numbers can be written as JSON");
         let event = Event::new(BOOKMARKED, content).map_err(quorate_client::Problem::from)?;
         let write = Write { stream, expect: Expect::Any, events: vec![event] };
-        let commit = Commit { writes: vec![write], requirements: Vec::new() };
+        let commit = Commit { writes: vec![write], ..Commit::default() };
         match log.commit(commit).await {
             Ok(_) | Err(Refusal::Forgotten) => {}
             Err(Refusal::Rejected(problem)) => return Err(problem.into()),

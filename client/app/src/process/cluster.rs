@@ -13,6 +13,7 @@ use tokio::time::sleep;
 use crate::process::log::{
     Commit, Interest, Log, LogMessage, Newest, Page, Part, Refusal, Stretch, Subscription,
 };
+use crate::process::reaction::Condition;
 use crate::process::record::{DUE, PARKED, REACTED};
 use crate::status::Board;
 
@@ -116,6 +117,9 @@ async fn send(client: &Client, commit: &Commit) -> Result<Done, AppendError> {
     }
     for (stream, expect) in &commit.requirements {
         transaction = transaction.require(stream, *expect);
+    }
+    for Condition { query, after } in &commit.conditions {
+        transaction = transaction.unless(query.clone(), *after);
     }
     transaction.commit().await
 }

@@ -110,6 +110,7 @@ pub(crate) fn decide<M: ProcessManager>(
     let ids = Ids::of(manager.name(), trigger.instance, &trigger.cause, known);
     plan.commit.writes.extend(with_ids(&ids, &plan.context, causation, &reaction.writes)?);
     plan.commit.requirements.clone_from(&reaction.requirements);
+    plan.commit.conditions.clone_from(&reaction.conditions);
     Ok(Some(Decision { plan, reaction }))
 }
 
@@ -257,6 +258,6 @@ fn plan(
         expect: Expect::version(known.version),
         events: vec![if is_due { event.tag(DUE) } else { event }],
     };
-    let commit = Commit { writes: vec![own], requirements: Vec::new() };
+    let commit = Commit { writes: vec![own], ..Commit::default() };
     Ok(Plan { record, record_id, context, commit })
 }

@@ -52,6 +52,12 @@ impl DueTimes {
         self.by_time.first().map(|(time, ..)| *time)
     }
 
+    /// Returns the instances and the keys of what is due at `now`, so many at most, the oldest first.
+    pub(crate) fn all_by(&self, now: Timestamp, limit: usize) -> Vec<(String, String)> {
+        let due = self.by_time.iter().take_while(|(time, ..)| *time <= now).take(limit);
+        due.map(|(_, instance, key)| (instance.clone(), key.clone())).collect()
+    }
+
     /// Returns the instance and the key of the oldest due time, if it is due at `now`.
     pub(crate) fn due_by(&self, now: Timestamp) -> Option<(String, String)> {
         let (time, instance, key) = self.by_time.first()?;

@@ -1,39 +1,37 @@
 //! The instances of a manager: as many of the newest records as fit the cache, and all due times.
 
+use std::collections::HashSet;
 use std::num::NonZeroUsize;
 
 use lru::LruCache;
 use quorate_client::{RecordedEvent, Timestamp};
 
-use crate::process::decide::stream_of;
 use crate::process::due::DueTimes;
 use crate::process::error::ProcessError;
-use crate::process::log::{Log, Newest};
-use crate::process::record::{Known, PARKED, REACTED, is_record};
+use crate::process::record::{Known, is_record};
 
 /// The instances of a manager.
 ///
 /// Invariants:
 /// - The state of an instance that is cached is never replaced by something older.
 /// - `seen` is the position of the newest record that was seen, so that no read returns less than that; after
-///   a conflict, which proves that there is a newer record, the next read is linearizable.
+///   a conflict, which proves that there is a newer record, the next read of the instance is linearizable.
 #[derive(Debug)]
 pub(crate) struct Instances {
-    manager: String,
     cached: LruCache<String, Known>,
     due: DueTimes,
     seen: u64,
-    had_conflict: bool,
+    /// The instances that had a conflict, and were not read since.
+    had_conflict: HashSet<String>,
 }
 
 impl Instances {
-    pub(crate) fn new(manager: &str, cached_max: NonZeroUsize) -> Instances {
+    pub(crate) fn new(cached_max: NonZeroUsize) -> Instances {
         Instances {
-            manager: manager.to_owned(),
             cached: LruCache::new(cached_max),
             due: DueTimes::default(),
             seen: 0,
-            had_conflict: false,
+            had_conflict: HashSet::new(),
         }
     }
 
@@ -69,7 +67,7 @@ impl Instances {
     /// Discards the state of an instance after a conflict: it is read again when it is needed next.
     pub(crate) fn forget(&mut self, instance: &str) {
         self.cached.pop(instance);
-        self.had_conflict = true;
+        self.had_conflict.insert(instance.to_owned());
     }
 
     /// Marks an instance as over, because its stream was closed by a tombstone.
@@ -78,22 +76,24 @@ impl Instances {
         self.observe(instance, Known { version, is_closed: true, ..Known::default() });
     }
 
-    /// Returns the state of an instance, as of `handled` at least.
-    pub(crate) async fn known<L: Log>(
-        &mut self,
-        log: &L,
-        instance: &str,
-        handled: u64,
-    ) -> Result<&Known, ProcessError> {
-        if !self.cached.contains(instance) {
-            let stream = stream_of(&self.manager, instance);
-            let seen = if self.had_conflict { 0 } else { self.seen.max(handled) };
-            let Newest { version, event } = log.newest(&stream, &[REACTED, PARKED], seen).await?;
-            let known = Known::of(version, event.as_ref())?;
-            self.had_conflict = false;
-            self.observe(instance, known);
+    /// Returns the state of an instance, if it is cached.
+    pub(crate) fn cached(&mut self, instance: &str) -> Option<&Known> {
+        self.cached.get(instance)
+    }
+
+    /// Returns the position as of which an instance that is not cached must be read at least; 0 = linearizable.
+    pub(crate) fn at_least(&self, instance: &str, handled: u64) -> u64 {
+        match self.had_conflict.contains(instance) {
+            true => 0,
+            false => self.seen.max(handled),
         }
-        Ok(self.cached.get(instance).expect("it was put there"))
+    }
+
+    /// Caches the state of an instance as it was read, and returns the newest one, which may have come meanwhile.
+    pub(crate) fn has_read(&mut self, instance: &str, known: Known) -> &Known {
+        self.had_conflict.remove(instance);
+        self.observe(instance, known);
+        self.cached.get(instance).expect("it was put there")
     }
 
     pub(crate) fn due(&self) -> &DueTimes {

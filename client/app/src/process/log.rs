@@ -4,7 +4,7 @@ use std::future::Future;
 
 use quorate_client::{Conflict, Done, Expect, Problem, Query, RecordedEvent};
 
-use crate::process::reaction::Write;
+use crate::process::reaction::{Condition, Write};
 
 /// The events that a manager reads.
 #[derive(Clone, Debug)]
@@ -47,11 +47,12 @@ pub(crate) struct Newest {
     pub(crate) event: Option<RecordedEvent>,
 }
 
-/// One append: the first write is to the manager's own stream.
-#[derive(Clone, Debug)]
+/// One append, on its conditions: the first write is to the manager's own stream.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Commit {
     pub(crate) writes: Vec<Write>,
     pub(crate) requirements: Vec<(String, Expect)>,
+    pub(crate) conditions: Vec<Condition>,
 }
 
 /// The reason why a commit was not made.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate_client::{Event, Expect, Timestamp};
+use quorate_client::{Event, Expect, Position, Query, Timestamp};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -18,6 +18,7 @@ use serde_json::value::RawValue;
 pub struct Reaction {
     pub(crate) writes: Vec<Write>,
     pub(crate) requirements: Vec<(String, Expect)>,
+    pub(crate) conditions: Vec<Condition>,
     pub(crate) timings: Vec<Timing>,
     pub(crate) completes: bool,
     /// The error of a value that cannot be written as JSON.
@@ -30,6 +31,13 @@ pub(crate) struct Write {
     pub(crate) stream: String,
     pub(crate) expect: Expect,
     pub(crate) events: Vec<Event>,
+}
+
+/// The condition that a query finds nothing after a position.
+#[derive(Clone, Debug)]
+pub(crate) struct Condition {
+    pub(crate) query: Query,
+    pub(crate) after: Position,
 }
 
 /// A change of the due times, in the order of the handler's calls.
@@ -72,6 +80,24 @@ impl Reaction {
     /// Adds an expectation on a stream that is not written.
     pub fn require(mut self, stream: impl Into<String>, expect: Expect) -> Reaction {
         self.requirements.push((stream.into(), expect));
+        self
+    }
+
+    /// Adds the condition that no event that the query finds came after a position; 0 = ever. If one came, nothing of the
+    /// reaction happens, and the handler is called again, with the [conflict](crate::process::Trigger::conflict).
+    ///
+    /// ```
+    /// use quorate_app::process::Reaction;
+    /// use quorate_client::{Event, Expect, Query};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let received = Event::new("PaymentReceived", r#"{"amount":50}"#)?;
+    /// let closed = Query::stream("account-7").types(["AccountClosed"]);
+    /// let reaction = Reaction::new().append("account-7", Expect::Exists, [received]).unless(closed, 0);
+    /// # let _ = reaction; Ok(()) }
+    /// ```
+    pub fn unless(mut self, query: Query, after: impl Into<Position>) -> Reaction {
+        self.conditions.push(Condition { query, after: after.into() });
         self
     }
 
@@ -121,6 +147,7 @@ impl Reaction {
     pub fn is_nothing(&self) -> bool {
         self.writes.is_empty()
             && self.requirements.is_empty()
+            && self.conditions.is_empty()
             && self.timings.is_empty()
             && !self.completes
             && self.fault.is_none()

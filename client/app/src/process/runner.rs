@@ -21,7 +21,7 @@ use crate::status::State;
 const NOTE_TIME: Duration = Duration::from_secs(5);
 
 /// Runs a process manager. Several runners may run the same one at once, in one process or in many: each reaction is
-/// made once. They are no faster than one; the manager keeps running while one of them does.
+/// made once. They are no faster than one, which handles several [instances at once](ProcessRunner::lanes); the manager keeps running while one of them does.
 #[must_use = "nothing runs before `run`"]
 pub struct ProcessRunner<M> {
     client: Client,
@@ -53,6 +53,14 @@ impl<M: ProcessManager> ProcessRunner<M> {
     /// are not met, before that counts as a failure; 10 by default, at least 1.
     pub fn attempts(mut self, attempts: u32) -> ProcessRunner<M> {
         self.settings.conflicts_max = attempts.max(1);
+        self
+    }
+
+    /// Sets the number of instances that react at once; 8 by default, at least 1. The triggers of one instance are handled
+    /// one after another, in the order of the log; of those of two instances the later one may be handled first. Where
+    /// that matters, both belong to one instance, or one lane is enough.
+    pub fn lanes(mut self, lanes: usize) -> ProcessRunner<M> {
+        self.settings.lanes = lanes.max(1);
         self
     }
 

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use quorate_client::{Event, StreamName, Timestamp};
+use quorate_client::{Conflict, Event, StreamName, Timestamp};
 
-use crate::process::decide::{self, Decision};
+use crate::process::decide::{self, Decision, Plan};
 use crate::process::due::DueTimes;
 use crate::process::manager::{Cause, Due, ProcessManager, Trigger, later};
-use crate::process::reaction::{Reaction, Timing, When};
+use crate::process::reaction::{Condition, Reaction, Timing, When};
 use crate::process::record::Known;
 use crate::scenario::{BEGINNING, assert_same, in_words};
 
@@ -57,6 +57,8 @@ pub struct Scenario<M> {
     position: u64,
     now: Timestamp,
     reactions: Vec<Reaction>,
+    /// True if the next reaction is refused.
+    refuses: bool,
 }
 
 opaque_debug!(Scenario<M>);
@@ -72,6 +74,7 @@ impl<M: ProcessManager> Scenario<M> {
             position: 0,
             now: BEGINNING,
             reactions: Vec::new(),
+            refuses: false,
         }
     }
 
@@ -106,6 +109,43 @@ impl<M: ProcessManager> Scenario<M> {
     pub fn when(mut self, stream: &str, event: Event) -> Scenario<M> {
         self.reactions.clear();
         self.happens(stream, event);
+        self
+    }
+
+    /// Adds an event that occurs now, and refuses the first reaction to it, as the store does where an expectation on
+    /// another stream or a condition is not met: the handler is called again, with the conflict.
+    ///
+    /// ```
+    /// use quorate_app::process::{HandlerError, ProcessManager, Reaction, Scenario, Trigger};
+    /// use quorate_client::{Event, Expect, Query, RecordedEvent};
+    ///
+    /// /// Books a seat, or puts the passenger on the list of those who wait.
+    /// struct Booking;
+    ///
+    /// impl ProcessManager for Booking {
+    ///     type State = ();
+    ///     fn name(&self) -> &str { "booking" }
+    ///     fn query(&self) -> Query { Query::category("request") }
+    ///     fn instance(&self, event: &RecordedEvent) -> Option<String> { Some(event.stream.to_string()) }
+    ///     fn react(&self, _: &mut (), trigger: &Trigger<'_>) -> Result<Reaction, HandlerError> {
+    ///         let stream = if trigger.conflict.is_some() { "list-7" } else { "seat-7" };
+    ///         let expect = if trigger.conflict.is_some() { Expect::Any } else { Expect::None };
+    ///         Ok(Reaction::new().append(stream, expect, [Event::json("Booked", &1)?]))
+    ///     }
+    /// }
+    ///
+    /// let (requested, booked) = (Event::json("Requested", &1).unwrap(), Event::json("Booked", &1).unwrap());
+    /// Scenario::of(Booking)
+    ///     .when_refused("request-1", requested)
+    ///     .then(Reaction::new().append("list-7", Expect::Any, [booked]));
+    /// ```
+    #[must_use]
+    #[track_caller]
+    pub fn when_refused(mut self, stream: &str, event: Event) -> Scenario<M> {
+        self.reactions.clear();
+        self.refuses = true;
+        self.happens(stream, event);
+        assert!(!self.refuses, "nothing follows from the event that could be refused");
         self
     }
 
@@ -185,12 +225,19 @@ impl<M: ProcessManager> Scenario<M> {
     }
 
     fn asks(&mut self, instance: &str, cause: Cause) {
-        let trigger = Trigger { instance, cause, time: self.now, conflict: None };
+        let mut trigger = Trigger { instance, cause, time: self.now, conflict: None };
         let known = self.instances.entry(instance.to_owned()).or_default();
-        let decided = decide::decide(&self.manager, known, &trigger, self.position);
-        let decided =
-            decided.unwrap_or_else(|error| panic!("{}: {error}", trigger.cause.describe()));
-        let Some(Decision { plan, reaction }) = decided else { return };
+        let decide = |trigger: &Trigger<'_>| {
+            let decided = decide::decide(&self.manager, known, trigger, self.position);
+            decided.unwrap_or_else(|error| panic!("{}: {error}", trigger.cause.describe()))
+        };
+        let Some(mut decided) = decide(&trigger) else { return };
+        if std::mem::take(&mut self.refuses) {
+            trigger.conflict = Some(conflict_of(&decided.plan));
+            let Some(again) = decide(&trigger) else { return };
+            decided = again;
+        }
+        let Decision { plan, reaction } = decided;
         self.position += 1;
         *known = Known {
             version: known.version + 1,
@@ -207,6 +254,19 @@ impl<M: ProcessManager> Scenario<M> {
     }
 }
 
+/// Returns the conflict of a plan that is refused because of another stream than the instance's own.
+fn conflict_of(plan: &Plan) -> Conflict {
+    let writes = &plan.commit.writes;
+    let refused = writes.get(1).or(writes.first()).expect("a plan has the record");
+    Conflict {
+        stream: StreamName::new(&refused.stream).unwrap_or_else(|error| panic!("{error}")),
+        expected: refused.expect,
+        actual: None,
+        failures: Vec::new(),
+        violations: Vec::new(),
+    }
+}
+
 /// Describes a reaction in words, so that a failing test can be read.
 fn describe(reaction: &Reaction) -> String {
     let mut text = String::new();
@@ -219,6 +279,9 @@ fn describe(reaction: &Reaction) -> String {
     }
     for (stream, expect) in &reaction.requirements {
         let _ = writeln!(text, "require `{stream}` to be at {expect}");
+    }
+    for Condition { query, after } in &reaction.conditions {
+        let _ = writeln!(text, "unless after position {after} there is {query}");
     }
     for timing in &reaction.timings {
         let _ = match timing {

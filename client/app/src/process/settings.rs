@@ -25,6 +25,8 @@ pub(crate) struct Settings {
     pub(crate) first: u64,
     pub(crate) on_failure: OnFailure,
     pub(crate) conflicts_max: u32,
+    /// The number of instances that react at once.
+    pub(crate) lanes: usize,
     pub(crate) bookmark_every: u64,
     pub(crate) idle: Duration,
     pub(crate) cached_max: NonZeroUsize,
@@ -39,6 +41,7 @@ impl Default for Settings {
             first: 0,
             on_failure: OnFailure::default(),
             conflicts_max: 10,
+            lanes: 8,
             bookmark_every: 1_000,
             idle: Duration::from_secs(5),
             cached_max: NonZeroUsize::new(10_000).expect("not zero"),

@@ -10,6 +10,15 @@ use crate::clock::Clock;
 use crate::process::tests::fake::{Crash, Fake};
 use crate::process::tests::shop::{is_of_an_order, paid, placed, run, run_until_crash};
 
+/// The numbers of lanes in which everything must come out alike.
+const LANES: [usize; 2] = [1, 3];
+
+fn orders_in(lanes: usize) -> Fake {
+    let mut fake = orders();
+    fake.lanes = lanes;
+    fake
+}
+
 /// Three orders: the first is paid at once, the second never, the third after its deadline.
 fn orders() -> Fake {
     let fake = Fake::new(is_of_an_order);
@@ -70,34 +79,36 @@ async fn a_manager_that_does_not_crash_reacts_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_at_any_step_neither_loses_nor_repeats_a_reaction() {
-    let fake = orders();
-    fake.arm(None);
-    run(&fake, all_is_settled).await.expect("it goes on");
-    let steps = fake.steps();
-    assert!(steps > 20, "only {steps} steps: the crashes would be missed");
-    for step in 0..steps {
-        for done in [false, true] {
-            let crash = Crash { step, done };
-            let fake = orders();
-            run_until_crash(&fake, crash, all_is_settled).await;
-            fake.arm(None);
-            run(&fake, all_is_settled).await.expect("it goes on");
-            check(&fake, &format!("{crash:?}"));
+    for lanes in LANES {
+        let fake = orders_in(lanes);
+        fake.arm(None);
+        run(&fake, all_is_settled).await.expect("it goes on");
+        let steps = fake.steps();
+        assert!(steps > 20, "only {steps} steps: the crashes would be missed");
+        for step in 0..steps {
+            for done in [false, true] {
+                let crash = Crash { step, done };
+                let fake = orders_in(lanes);
+                run_until_crash(&fake, crash, all_is_settled).await;
+                fake.arm(None);
+                run(&fake, all_is_settled).await.expect("it goes on");
+                check(&fake, &format!("{lanes} lanes, {crash:?}"));
+            }
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn crash_after_crash_loses_and_repeats_nothing() {
-    for step in 0..24 {
+    for (step, lanes) in (0..24).flat_map(|step| LANES.map(|lanes| (step, lanes))) {
         for done in [false, true] {
-            let fake = orders();
+            let fake = orders_in(lanes);
             for _ in 0..30 {
                 run_until_crash(&fake, Crash { step, done }, all_is_settled).await;
             }
             fake.arm(None);
             run(&fake, all_is_settled).await.expect("it goes on");
-            check(&fake, &format!("again and again at step {step}, done: {done}"));
+            check(&fake, &format!("{lanes} lanes, again and again at step {step}, done: {done}"));
         }
     }
 }
@@ -105,7 +116,7 @@ async fn crash_after_crash_loses_and_repeats_nothing() {
 #[tokio::test(start_paused = true)]
 async fn of_several_runners_one_reacts() {
     for seed in 0..100_u64 {
-        let mut fake = orders();
+        let mut fake = orders_in(LANES[seed as usize % 2]);
         fake.turns = Some(Arc::new(Mutex::new(seed)));
         let runners = [(); 3].map(|()| run(&fake, all_is_settled));
         for ended in futures_util::future::join_all(runners).await {
@@ -118,7 +129,7 @@ async fn of_several_runners_one_reacts() {
 #[tokio::test(start_paused = true)]
 async fn runners_that_crash_beside_others_lose_and_repeat_nothing() {
     for seed in 0..200_u64 {
-        let mut fake = orders();
+        let mut fake = orders_in(LANES[seed as usize / 2 % 2]);
         fake.turns = Some(Arc::new(Mutex::new(seed)));
         fake.arm(Some(Crash { step: seed % 50, done: seed % 2 == 0 }));
         // The runner that takes this step dies there; the other one is stopped at any step.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use quorate_client::{
     Conflict, Done, ErrorKind, Event, Expect, Failure, Outcome, Position, Problem, RecordedEvent,
-    StreamName, Timestamp, Version,
+    StreamName, Timestamp, Version, Violation,
 };
 use tokio::sync::watch;
 
@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::process::log::{
     Commit, Interest, Log, LogMessage, Newest, Page, Part, Refusal, Stretch, Subscription,
 };
-use crate::process::reaction::Write;
+use crate::process::reaction::{Condition, Write};
 use crate::process::record::{DUE, is_record};
 
 /// The time at which the tests begin.
@@ -58,6 +58,8 @@ pub(crate) struct Fake {
     clock: FakeClock,
     /// The seed of the number of turns that each step gives to others first.
     pub(crate) turns: Option<Arc<Mutex<u64>>>,
+    /// The number of lanes of the managers of these tests.
+    pub(crate) lanes: usize,
     /// True if the subscriptions hand out nothing except that they are caught up.
     pub(crate) is_mute: bool,
 }
@@ -79,7 +81,15 @@ impl Fake {
     pub(crate) fn new(matches: fn(&RecordedEvent) -> bool) -> Fake {
         let changed = watch::Sender::new(0);
         let clock = FakeClock::new();
-        Fake { inner: Arc::default(), changed, matches, clock, turns: None, is_mute: false }
+        Fake {
+            inner: Arc::default(),
+            changed,
+            matches,
+            clock,
+            turns: None,
+            lanes: 1,
+            is_mute: false,
+        }
     }
 
     pub(crate) fn clock(&self) -> FakeClock {
@@ -89,7 +99,7 @@ impl Fake {
     /// Appends an event as a writer outside the process manager.
     pub(crate) fn append(&self, stream: &str, event: Event) {
         let write = Write { stream: stream.to_owned(), expect: Expect::Any, events: vec![event] };
-        let commit = Commit { writes: vec![write], requirements: Vec::new() };
+        let commit = Commit { writes: vec![write], ..Commit::default() };
         self.judge(&commit).expect("an append that demands nothing");
     }
 
@@ -206,14 +216,21 @@ impl Fake {
             .chain(required)
             .filter_map(|(stream, expect)| inner.failure(stream, expect))
             .collect();
+        let violations = inner.violations(&commit.conditions);
         if let Some(first) = failures.first() {
             return Err(Refusal::Conflict(Conflict {
                 stream: first.stream.clone(),
                 expected: first.expected,
                 actual: Some(first.actual),
                 failures,
-                violations: Vec::new(),
+                violations,
             }));
+        }
+        if !violations.is_empty() {
+            let stream = StreamName::new(&commit.writes[0].stream).expect("a name");
+            let (expected, actual) = (Expect::Any, None);
+            let conflict = Conflict { stream, expected, actual, failures, violations };
+            return Err(Refusal::Conflict(conflict));
         }
         let done = inner.write(commit, self.clock.now());
         drop(inner);
@@ -231,6 +248,19 @@ impl Inner {
         let actual = Version(self.version(stream));
         let stream = StreamName::new(stream).expect("a name");
         (!expected.is_met_at(actual)).then_some(Failure { stream, expected, actual })
+    }
+
+    /// Returns the conditions that events of the log violate.
+    fn violations(&self, conditions: &[Condition]) -> Vec<Violation> {
+        let newest = |condition: &Condition| {
+            let is_forbidden = |event: &&RecordedEvent| {
+                let found = condition.query.matches(&event.stream, &event.event.clone().into());
+                event.position > condition.after && found.expect("a query")
+            };
+            Some(self.events.iter().rev().find(is_forbidden)?.position)
+        };
+        let violation = |(condition, it)| Some(Violation { condition, position: newest(it)? });
+        conditions.iter().enumerate().filter_map(violation).collect()
     }
 
     /// Returns the first answer to an append that is in the log already; none if the log knows none of its ids. An id

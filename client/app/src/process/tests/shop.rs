@@ -79,6 +79,7 @@ pub(crate) fn settings(fake: &Fake) -> Settings {
     Settings {
         clock: Arc::new(fake.clock()),
         bookmark_every: 4,
+        lanes: fake.lanes,
         // The limit is so low that instances are read again and again.
         cached_max: NonZeroUsize::new(2).expect("not zero"),
         ..Settings::default()

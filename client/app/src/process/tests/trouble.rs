@@ -157,6 +157,88 @@ async fn a_handler_learns_of_a_conflict_and_may_decide_otherwise() {
     }
 }
 
+/// Pays an invoice unless it was cancelled, and notes what it may not pay.
+struct Payer;
+
+impl ProcessManager for Payer {
+    type State = ();
+
+    fn name(&self) -> &str {
+        "payer"
+    }
+
+    fn query(&self) -> Query {
+        Query::category("order")
+    }
+
+    fn instance(&self, event: &RecordedEvent) -> Option<String> {
+        event.stream.as_str().strip_prefix("order-").map(str::to_owned)
+    }
+
+    fn react(&self, (): &mut (), trigger: &Trigger<'_>) -> Result<Reaction, HandlerError> {
+        let invoice = format!("invoice-{}", trigger.instance);
+        if let Some(conflict) = &trigger.conflict {
+            let violations: Vec<u64> =
+                conflict.violations.iter().map(|violation| violation.position.0).collect();
+            let noted = Event::json("Noted", &violations)?;
+            return Ok(Reaction::new().append(invoice, Expect::Exists, [noted]));
+        }
+        let cancelled = Query::stream(&invoice).types(["Cancelled"]);
+        let paid = Event::json("Paid", &1)?;
+        Ok(Reaction::new().append(invoice, Expect::Exists, [paid]).unless(cancelled, 0))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reaction_does_not_happen_if_its_condition_is_violated() {
+    let fake = Fake::new(is_of_an_order);
+    for (invoice, kind) in
+        [("invoice-1", "Sent"), ("invoice-2", "Sent"), ("invoice-1", "Cancelled")]
+    {
+        fake.append(invoice, Event::json(kind, &1).expect("an event"));
+    }
+    fake.append("order-1", placed(1));
+    fake.append("order-2", placed(1));
+    let paying = async {
+        let mut running = Running::begin(&fake, &Payer, settings(&fake)).await.expect("it begins");
+        running.go().await
+    };
+    tokio::select! {
+        error = paying => panic!("{error}"),
+        () = fake.until(|fake| {
+            fake.count("invoice-1", "Noted") == 1 && fake.count("invoice-2", "Paid") == 1
+        }) => {}
+    }
+    assert_eq!(fake.count("invoice-1", "Paid"), 0);
+    let noted = fake.events().into_iter().find(|event| event.kind.as_str() == "Noted");
+    assert_eq!(noted.expect("it is there").json::<Vec<u64>>().expect("numbers"), [3]);
+}
+
+/// An instance whose reaction meets conflicts again and again waits before each attempt; nobody else does.
+#[tokio::test(start_paused = true)]
+async fn an_instance_in_trouble_keeps_no_other_instance_waiting() {
+    for (lanes, waits) in [(1, true), (2, false)] {
+        let mut fake = Fake::new(is_of_an_order);
+        fake.lanes = lanes;
+        fake.append("shipping-1", paid());
+        fake.append("order-1", placed(10));
+        fake.append("order-1", paid());
+        for order in ["order-2", "order-3"] {
+            fake.append(order, placed(10));
+            fake.append(order, paid());
+        }
+        let began = tokio::time::Instant::now();
+        let over = |fake: &Fake| fake.count("shipping-3", "Asked") == 1;
+        let parking = Settings { conflicts_max: 6, ..parking(&fake) };
+        run_with(&fake, parking, over).await.expect("it goes on");
+        assert_eq!(began.elapsed() > Duration::from_millis(300), waits, "{lanes} lanes");
+        // The bookmark must not pass by the one that is not settled.
+        run_with(&fake, self::parking(&fake), |fake| fake.count("shop-1", "ProcessParked") == 1)
+            .await
+            .expect("it goes on");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_handler_that_fails_is_parked_with_its_reason() {
     let fake = Fake::new(is_of_an_order);
