@@ -1,6 +1,5 @@
 //! A read model that runs: here, or as a standby of another process of the service.
 
-use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -51,6 +50,6 @@ impl ReadModel {
         }
         let here = self.running.reached(position, PATIENCE).boxed();
         let anywhere = (self.anywhere)(position);
-        select_ok([pin!(here), pin!(anywhere)]).await.map(|_| ())
+        select_ok([here, anywhere]).await.map(|_| ())
     }
 }

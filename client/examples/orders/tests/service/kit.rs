@@ -1,7 +1,6 @@
 //! A shop for tests: a cluster in memory, the service on a free port, a post office, and an HTTP client.
 
 use std::collections::BTreeSet;
-use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -156,10 +155,7 @@ pub(crate) fn tea(quantity: u32) -> Value {
 }
 
 /// Waits until there is a value.
-pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
-    what: &str,
-    find: impl Fn() -> F,
-) -> T {
+pub(crate) async fn eventually<T>(what: &str, find: impl AsyncFn() -> Option<T>) -> T {
     let give_up_at = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = find().await {

@@ -66,9 +66,9 @@ async fn the_money_for_an_order_that_was_cancelled_meanwhile_is_given_back() {
 #[tokio::test]
 async fn a_payment_is_taken_once_it_is_requested_and_in_full() {
     let shop = Shop::open().await;
-    let pay = |amount: u64| {
+    let pay = async |amount: u64| {
         let paid = json!({ "amount": amount, "reference": "b-1" });
-        async { shop.post(&format!("{ORDER}/payment"), paid).await }
+        shop.post(&format!("{ORDER}/payment"), paid).await
     };
     assert_eq!(pay(700).await.status, 422);
     shop.submit_order(ORDER, "ann").await;
