@@ -37,7 +37,9 @@ pub(crate) async fn run(client: Client) -> anyhow::Result<()> {
             let per_second = took.len() as f64 / begun.elapsed().as_secs_f64();
             let cache = if cached == 0 { "without" } else { "with" };
             let [p50, p99] = percentiles(took);
-            println!("{callers:>3} callers {cache} cache: {per_second:>7.0} commands/s, p50 {p50:?}, p99 {p99:?}");
+            println!(
+                "{callers:>3} callers {cache} cache: {per_second:>7.0} commands/s, p50 {p50:?}, p99 {p99:?}"
+            );
         }
     }
     for callers in [1_usize, 16] {
@@ -51,7 +53,9 @@ pub(crate) async fn run(client: Client) -> anyhow::Result<()> {
         let all = (0..callers).map(|caller| follow(&orders, &models, format!("{name}-{caller}")));
         let took = try_join_all(all).await?.into_iter().flatten().collect();
         let [p50, p99] = percentiles(took);
-        println!("{callers:>3} callers: from the answer to the read model p50 {p50:?}, p99 {p99:?}");
+        println!(
+            "{callers:>3} callers: from the answer to the read model p50 {p50:?}, p99 {p99:?}"
+        );
         models.stop().await?;
     }
     Ok(())

@@ -34,7 +34,9 @@ pub struct Api {
 /// Returns the router of the whole service.
 pub fn router(api: Api) -> Router {
     let router = |routes: Vec<(&str, MethodRouter<Api>)>| {
-        routes.into_iter().fold(Router::new(), |router, (path, methods)| router.route(path, methods))
+        routes
+            .into_iter()
+            .fold(Router::new(), |router, (path, methods)| router.route(path, methods))
     };
     // The layer knows the parameters of the path, because it is around each route, not around the router.
     let tenants = router(of_tenants()).layer(from_fn(caller::identify));

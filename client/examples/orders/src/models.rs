@@ -50,13 +50,13 @@ impl fmt::Debug for Models {
 }
 
 impl Models {
-    /// Begins to keep the read models up to date.
+    /// Begins to keep the read models up to date, and returns when there are any.
     pub async fn start(client: &Client, settings: &Settings) -> anyhow::Result<Models> {
         let cache = match &settings.redis {
             Some(url) => Some(Cache::connect(url).await?),
             None => None,
         };
-        Ok(match &settings.postgres {
+        let models = match &settings.postgres {
             Some(url) => {
                 let store = Postgres::connect(url).await?;
                 Models::on(store.clone(), Database::Postgres(store), cache, client)
@@ -65,7 +65,11 @@ impl Models {
                 let store = Sqlite::open(&settings.sqlite).await?;
                 Models::on(store.clone(), Database::Sqlite(store), cache, client)
             }
-        })
+        };
+        for one in [&models.orders, &models.customers, &models.sales] {
+            one.begun().await;
+        }
+        Ok(models)
     }
 
     fn on<S>(store: S, database: Database, cache: Option<Cache>, client: &Client) -> Models
@@ -77,7 +81,13 @@ impl Models {
         let handler = orders::Orders { cache: cache.clone() };
         Models {
             orders: start(orders::NAME, both, store.clone(), handler, client),
-            customers: start(customers::NAME, orders.clone(), store.clone(), customers::Customers, client),
+            customers: start(
+                customers::NAME,
+                orders.clone(),
+                store.clone(),
+                customers::Customers,
+                client,
+            ),
             sales: start(sales::NAME, orders, store, sales::Sales, client),
             database,
             cache,

@@ -90,7 +90,8 @@ fn mail(event: &RecordedEvent) -> Result<Option<Mail>, String> {
 
 /// Returns the group, which is made if it is not there.
 pub async fn group(client: &Client, settings: &Settings) -> Result<GroupRef, Problem> {
-    let told = Query::category("order").types(["OrderSubmitted", "OrderCompleted", "OrderCancelled"]);
+    let told =
+        Query::category("order").types(["OrderSubmitted", "OrderCompleted", "OrderCancelled"]);
     let group = client.group(GROUP);
     let create = group.create(told).strategy(Strategy::ByStream);
     create.attempts(settings.mail_attempts).retry_delay(settings.mail_delay).send().await?;

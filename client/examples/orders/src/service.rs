@@ -34,7 +34,11 @@ pub struct Service<M> {
 
 impl<M: Mailer> Service<M> {
     /// Prepares the service: it makes the consumer group, and begins to fill the read models.
-    pub async fn prepare(client: Client, settings: &Settings, mailer: M) -> anyhow::Result<Service<M>> {
+    pub async fn prepare(
+        client: Client,
+        settings: &Settings,
+        mailer: M,
+    ) -> anyhow::Result<Service<M>> {
         let mails = notifications::group(&client, settings).await.context("the group")?;
         let models = Models::start(&client, settings).await.context("the read models")?;
         let orders = Repository::new(client.clone()).snapshots(SNAPSHOT_EVERY, SNAPSHOT_SCHEMA);

@@ -85,10 +85,9 @@ impl Order {
             return Err(Refusal::Invalid("a piece costs from 1 cent to a million"));
         }
         match known {
-            Some(known) if known.unit_price != item.unit_price => Err(Refusal::OtherPrice {
-                sku: known.sku.clone(),
-                unit_price: known.unit_price,
-            }),
+            Some(known) if known.unit_price != item.unit_price => {
+                Err(Refusal::OtherPrice { sku: known.sku.clone(), unit_price: known.unit_price })
+            }
             None if self.lines.len() == LINES_MAX => {
                 Err(Refusal::Invalid("an order has at most 100 articles"))
             }

@@ -10,7 +10,9 @@ pub enum Payment {
     /// Nobody has requested it.
     #[default]
     None,
-    Requested { amount: u64 },
+    Requested {
+        amount: u64,
+    },
     Received,
     Withdrawn,
     Refunded,

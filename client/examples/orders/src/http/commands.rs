@@ -7,9 +7,7 @@ use serde::Deserialize;
 
 use super::Api;
 use super::body::Body;
-use crate::domain::{
-    Item, Order, OrderCommand, Payment, PaymentCommand, PaymentRefusal, Refusal,
-};
+use crate::domain::{Item, Order, OrderCommand, Payment, PaymentCommand, PaymentRefusal, Refusal};
 
 type OrderAnswer = Result<Handled<Order>, CommandError<Refusal>>;
 type PaymentAnswer = Result<Handled<Payment>, CommandError<PaymentRefusal>>;

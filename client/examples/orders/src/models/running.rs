@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, select_ok};
-use quorate_app::projection::{Handler, OnFailure, Projection, ProjectionError, Running, Store};
+use quorate_app::projection::{
+    Handler, OnFailure, Projection, ProjectionError, Running, State, Store,
+};
 use quorate_client::{Client, Query};
 
 /// The time for which a query waits for the position that it asks for.
@@ -43,6 +45,14 @@ pub(super) fn start<S: Store, H: Handler<S::Model>>(
 }
 
 impl ReadModel {
+    /// Waits until there is a model, though it may be behind, or the projection has ended.
+    pub(super) async fn begun(&self) {
+        let mut status = self.running.watch();
+        let has_begun = |state: &State| !matches!(state, State::Starting | State::Retrying(_));
+        // A projection that is gone has set its last status.
+        _ = status.wait_for(|status| has_begun(&status.state)).await;
+    }
+
     /// Waits until the model has everything up to a position; 0 = it may be as old as it is.
     pub(super) async fn reached(&self, position: u64) -> Result<(), ProjectionError> {
         if position <= self.running.status().position {

@@ -142,7 +142,7 @@ impl Shop {
     /// Waits until an order has a status and a payment, and returns it.
     pub(crate) async fn becomes(&self, order: &str, status: &str, payment: &str) -> Value {
         eventually(&format!("{order} is {status}, and its payment {payment}"), async || {
-            let page = self.see(order).await;
+            let page = self.get(order).await.body;
             (page["status"] == status && page["payment"] == payment).then_some(page)
         })
         .await

@@ -52,7 +52,10 @@ async fn a_mail_that_cannot_be_sent_is_a_dead_letter_at_once_and_holds_nobody_up
     shop.submit_order("/tenants/acme/orders/2", "ann").await;
     assert_eq!(shop.post.sent(1).await, ["please pay 700 cents for your order 2"]);
     let dead = letters(&shop, 1).await;
-    assert_eq!((&dead[0]["attempts"], &dead[0]["reason"]), (&json!(1), &json!("`bob` has no address")));
+    assert_eq!(
+        (&dead[0]["attempts"], &dead[0]["reason"]),
+        (&json!(1), &json!("`bob` has no address"))
+    );
     shop.post.lock().without_address.clear();
     let replayed = shop.post(&format!("{LETTERS}/replay"), json!({})).await;
     assert_eq!(replayed.body, json!({ "replayed": 1 }));

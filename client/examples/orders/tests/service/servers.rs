@@ -75,7 +75,10 @@ impl Server {
             None => Command::new("sh"),
             Some(user) => {
                 let owned = Command::new("chown").arg(user).arg(folder.path()).status();
-                assert!(owned.expect("chown runs").success(), "the folder is not given to `{user}`");
+                assert!(
+                    owned.expect("chown runs").success(),
+                    "the folder is not given to `{user}`"
+                );
                 let mut command = Command::new("runuser");
                 command.args(["-u", user, "--", "sh"]);
                 command
@@ -87,7 +90,11 @@ impl Server {
         while !folder.path().join(socket).exists() {
             let has_ended = watched.try_wait().expect("a child").is_some();
             let log = || fs::read_to_string(folder.path().join("log")).unwrap_or_default();
-            assert!(!has_ended && begun.elapsed() < PATIENCE, "the server does not start: {}", log());
+            assert!(
+                !has_ended && begun.elapsed() < PATIENCE,
+                "the server does not start: {}",
+                log()
+            );
             // Processes cannot be waited for otherwise.
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -9,7 +9,10 @@ async fn tenants_are_kept_apart() {
     let shop = Shop::open().await;
     shop.submit_order("/tenants/acme/orders/42", "ann").await;
     let other = "/tenants/globex/orders/42";
-    assert_eq!(shop.post(&format!("{other}/cancel"), json!({ "reason": "mine" })).await.status, 422);
+    assert_eq!(
+        shop.post(&format!("{other}/cancel"), json!({ "reason": "mine" })).await.status,
+        422
+    );
     let last = shop.done(other, json!({ "customer": "ann" })).await;
     let page = shop.see(&format!("{other}?at_least={last}")).await;
     assert_eq!((&page["status"], &page["items"]), (&json!("open"), &json!([])));
