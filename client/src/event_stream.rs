@@ -6,8 +6,8 @@ use futures_util::stream::BoxStream;
 use quorate_proto::wire::v1::read_response::Message;
 use quorate_proto::wire::v1::{ReadPoint, ReadResponse};
 use quorate_proto::{
-    self as proto, Consistency, Direction, Position, Problem, RecordedEvent, RecordedSnapshot,
-    Source, Version,
+    self as proto, Consistency, LogIndex, LogPoint, Position, Problem, RecordedEvent,
+    RecordedSnapshot, Timestamp, Version,
 };
 
 use crate::client::Client;
@@ -18,9 +18,9 @@ use crate::trouble::not_understood;
 /// Events as they come in. When a node is lost, another one continues where it stopped: at the same point of the log
 /// and without a duplicate.
 ///
-/// Events that were removed meanwhile (truncated, deleted, too many, too old) are gone at the other node. A stream that
-/// is read whole and forwards then ends with an error of kind `Unavailable` instead of a gap: read again. Every other
-/// read, of a query for example, continues without those events; so does a stream of which no event had come yet.
+/// Events that were removed meanwhile (truncated, deleted, too many, too old) are gone at the other node. Where the rest
+/// of the answer would lack one of them, it ends with an error of kind [`crate::ErrorKind::Removed`] instead of a gap:
+/// read again. [`crate::ReadRequest::collect`] does so by itself.
 #[derive(Debug)]
 pub struct EventStream(Resumed<ReadAnswer>);
 
@@ -28,7 +28,7 @@ impl EventStream {
     /// Begins to read: returns when a node has reported the point at which the read is evaluated.
     pub(crate) async fn begin(client: Client, read: proto::Read) -> Result<EventStream, Problem> {
         let remaining = Remaining::new(read)?;
-        let answer = ReadAnswer { remaining, point: None, has_begun: false, goes_on: false };
+        let answer = ReadAnswer { remaining, point: None };
         let mut resumed = Resumed::within_deadline(client, answer);
         resumed.find_node().await?;
         Ok(EventStream(resumed))
@@ -115,15 +115,12 @@ struct Point {
 
 /// The answer to a read.
 ///
-/// Invariant: once the point is known, the rest is requested as of that point, and nothing newer.
+/// Invariant: once the point is known, the rest is requested as of that point, and nothing newer; a node that cannot
+/// give all of it fails.
 #[derive(Debug)]
 struct ReadAnswer {
     remaining: Remaining,
     point: Option<Point>,
-    /// True once an event has come.
-    has_begun: bool,
-    /// True if events came before the current node was asked.
-    goes_on: bool,
 }
 
 impl Answer for ReadAnswer {
@@ -139,7 +136,6 @@ impl Answer for ReadAnswer {
         if self.point.is_none() {
             self.set_point(&point);
         }
-        self.goes_on = self.has_begun;
         Ok(Received::Beginning)
     }
 
@@ -147,19 +143,22 @@ impl Answer for ReadAnswer {
         match response.message {
             Some(Message::Events(batch)) if batch.is_empty() => Ok(Received::Work),
             Some(Message::Events(batch)) => {
-                let events = self.remaining.decode(&batch)?;
-                if self.misses_events(&events) {
-                    return Ok(Received::Gap);
+                let mut events = self.remaining.decode(&batch)?;
+                // One that is not accepted ends the answer behind those that are taken in, which are not requested again.
+                let mut refused = None;
+                let is_taken = |event: &&RecordedEvent| {
+                    self.remaining.take(event).map_err(|problem| refused = Some(problem)).is_ok()
+                };
+                let taken = events.iter().take_while(is_taken).count();
+                events.truncate(taken);
+                if ready.is_empty() {
+                    // This copies no event.
+                    *ready = events.into();
+                } else {
+                    ready.extend(events);
                 }
-                ready.reserve(events.len());
-                for event in events {
-                    self.remaining.take(&event)?;
-                    ready.push_back(event);
-                    self.has_begun = true;
-                }
-                Ok(Received::Progress)
+                refused.map_or(Ok(Received::Progress), Err)
             }
-            Some(Message::End(_)) if self.ends_early() => Ok(Received::Gap),
             Some(Message::End(_)) => Ok(Received::End),
             _ => Err(not_understood("a message is none that ends by itself")),
         }
@@ -180,34 +179,10 @@ impl ReadAnswer {
         let read = &mut self.remaining.read;
         read.bounds.before = Some(read.bounds.before.map_or(before, |own| own.min(before)));
         read.consistency = Consistency::AtLeast(as_of);
-    }
-
-    /// Returns true if a node that continues a stream, read whole and forwards, lacks some of its events before one of
-    /// these.
-    fn misses_events(&self, next: &[RecordedEvent]) -> bool {
-        let mut expected = self.remaining.read.bounds.after.saturating_add(1)..;
-        self.goes_on_whole() && next.iter().any(|event| expected.next() != Some(event.version.0))
-    }
-
-    /// Returns true if a node that continues a stream, read whole and forwards, ends it before its last event.
-    fn ends_early(&self) -> bool {
-        let read = &self.remaining.read;
-        let next = read.bounds.after.saturating_add(1);
-        self.goes_on_whole()
-            && read.limit != Some(0)
-            && read.bounds.before.is_some_and(|before| next < before)
-    }
-
-    /// Returns true if another node began this answer, and it holds every event of a stream, forwards.
-    fn goes_on_whole(&self) -> bool {
-        let read = &self.remaining.read;
-        let is_whole = match &read.source {
-            Source::Stream { types, tags, correlation, .. } => {
-                types.is_empty() && tags.is_empty() && correlation.is_none()
-            }
-            Source::Query(_) => false,
-        };
-        let is_unbounded = (read.bounds.from, read.bounds.until) == (None, None);
-        self.goes_on && is_whole && is_unbounded && read.direction == Direction::Forwards
+        read.continues = Some(LogPoint {
+            position: as_of,
+            log_index: LogIndex(point.log_index),
+            log_time: Timestamp(point.log_time),
+        });
     }
 }

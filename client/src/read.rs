@@ -1,14 +1,18 @@
 //! Reads before they are sent: their sources, bounds and demands.
 
 use quorate_proto::{
-    self as proto, Consistency, CorrelationId, Direction, Invalid, Position, Problem, QueryItem,
-    Source as ProtoSource, Timestamp, Version,
+    self as proto, Consistency, CorrelationId, Direction, ErrorKind, Invalid, Position, Problem,
+    QueryItem, Source as ProtoSource, Timestamp, Version,
 };
 
 use crate::client::Client;
 use crate::event_stream::{EventStream, Events};
 use crate::query::{Source, tags_of, types_of};
 use crate::subscription::Subscription;
+
+/// The number of times that a read into memory begins, at most: each further one takes a node that is lost within the
+/// read, and events that are removed meanwhile.
+const BEGINNINGS_MAX: u32 = 5;
 
 /// A read before it is sent; linearizable, whole and oldest first by default.
 ///
@@ -132,12 +136,24 @@ impl ReadRequest {
         self.consistency(Consistency::Local)
     }
 
-    /// Reads all events into memory.
+    /// Reads all events into memory, as of one point. Begins again, a few times, if the node was lost and events that
+    /// the rest should hold were removed meanwhile.
     pub async fn collect(self) -> Result<Events, Problem> {
-        self.stream().await?.collect().await
+        let ReadRequest { client, read } = self;
+        let read = read?;
+        for _ in 1..BEGINNINGS_MAX {
+            match EventStream::begin(client.clone(), read.clone()).await?.collect().await {
+                Err(problem) if problem.kind == ErrorKind::Removed => {
+                    tracing::debug!(%problem, "the read begins again");
+                }
+                collected => return collected,
+            }
+        }
+        EventStream::begin(client, read).await?.collect().await
     }
 
-    /// Begins to read: returns when a node has reported the point at which the read is evaluated.
+    /// Begins to read: returns when a node has reported the point at which the read is evaluated. An error of kind
+    /// `Removed` may end the events, see [`EventStream`].
     pub async fn stream(self) -> Result<EventStream, Problem> {
         EventStream::begin(self.client, self.read?).await
     }

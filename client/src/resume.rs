@@ -17,7 +17,7 @@ use crate::connection::Connection;
 use crate::incoming::{GRACE, Incoming, silence_max};
 use crate::nodes::problem;
 use crate::patience::Patience;
-use crate::trouble::{late, removed_meanwhile, unavailable};
+use crate::trouble::{late, unavailable};
 
 /// A node, for requests about events.
 pub(crate) type EventsNode = EventsClient<Connection>;
@@ -72,8 +72,6 @@ pub(crate) enum Received {
     Progress,
     /// The answer is complete.
     End,
-    /// The rest was removed meanwhile, so that nobody can continue the answer without a gap.
-    Gap,
 }
 
 /// An answer that goes on at another node when its node is lost, fails, or is silent for too long.
@@ -130,7 +128,7 @@ impl<A: Answer> Resumed<A> {
             };
             let message = incoming.next(self.silence_max).await;
             match message.and_then(|message| self.answer.take(message, &mut self.ready)) {
-                Ok(received) => self.note(received)?,
+                Ok(received) => self.note(received),
                 Err(problem) => self.lose(&problem)?,
             }
         }
@@ -155,7 +153,7 @@ impl<A: Answer> Resumed<A> {
         stream::try_unfold(self, next).boxed()
     }
 
-    fn note(&mut self, received: Received) -> Result<(), Problem> {
+    fn note(&mut self, received: Received) {
         match received {
             Received::Beginning => {}
             Received::Work => self.patience.worked(),
@@ -164,12 +162,7 @@ impl<A: Answer> Resumed<A> {
                 self.has_ended = true;
                 self.incoming = None;
             }
-            Received::Gap => {
-                self.incoming = None;
-                return Err(removed_meanwhile());
-            }
         }
-        Ok(())
     }
 
     /// Leaves the node. Fails if no other node can do better, or if it is time to give up.
@@ -234,6 +227,7 @@ impl<A: Answer> Resumed<A> {
         let first = first.ok_or_else(|| unavailable(format!("{address} answered nothing")))?;
         let received = self.answer.begin(first, &mut self.ready)?;
         self.incoming = Some(Incoming::new(address, messages));
-        self.note(received)
+        self.note(received);
+        Ok(())
     }
 }

@@ -133,7 +133,9 @@ impl Answer for SubscriptionAnswer {
         match response.message {
             Some(WireMessage::Events(batch)) if batch.is_empty() => Ok(Received::Work),
             Some(WireMessage::Events(batch)) => {
-                for event in self.remaining.decode(&batch)? {
+                let events = self.remaining.decode(&batch)?;
+                ready.reserve(events.len());
+                for event in events {
                     self.remaining.take(&event)?;
                     let version = self.remaining.is_of_stream().then_some(event.version);
                     self.mark = Cursor { position: event.position, version };

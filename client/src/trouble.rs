@@ -22,12 +22,6 @@ pub(crate) fn late(address: &str) -> Problem {
     Problem::new(ErrorKind::Deadline, Outcome::NotAppended, message)
 }
 
-pub(crate) fn removed_meanwhile() -> Problem {
-    unavailable(
-        "events were removed while they were read, and the node that read them was lost: read again",
-    )
-}
-
 pub(crate) fn not_understood(why: &str) -> Problem {
     let message = format!("the node's answer is not understood: {why}");
     Problem::new(ErrorKind::Internal, Outcome::NotAppended, message)

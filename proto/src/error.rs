@@ -54,6 +54,8 @@ pub enum ErrorKind {
     AlreadyExists,
     /// There is no consumer group of that name.
     NotFound,
+    /// Events of the answer were removed while it was read: read again.
+    Removed,
     /// The requested data lies in a file that fails its checksum on this node.
     Damaged,
     /// A fault of the node itself.
@@ -62,7 +64,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// All kinds, in the order of their declaration.
-    pub const ALL: [ErrorKind; 15] = [
+    pub const ALL: [ErrorKind; 16] = [
         ErrorKind::Conflict,
         ErrorKind::IdReused,
         ErrorKind::StreamClosed,
@@ -76,6 +78,7 @@ impl ErrorKind {
         ErrorKind::NotReady,
         ErrorKind::AlreadyExists,
         ErrorKind::NotFound,
+        ErrorKind::Removed,
         ErrorKind::Damaged,
         ErrorKind::Internal,
     ];
@@ -96,6 +99,7 @@ impl ErrorKind {
             ErrorKind::NotReady => "not_ready",
             ErrorKind::AlreadyExists => "already_exists",
             ErrorKind::NotFound => "not_found",
+            ErrorKind::Removed => "removed",
             ErrorKind::Damaged => "damaged",
             ErrorKind::Internal => "internal",
         }

@@ -38,6 +38,6 @@ pub use lifecycle::{Change, ChangeKind, DELETED, SETTINGS, Setting, SettingsChan
 pub use list::{ListEntry, ListRequest, ListTarget, ListedStream};
 pub use name::{Category, CorrelationId, EventType, GroupName, Path, StreamName, Tag};
 pub use number::{LogId, LogIndex, Position, Term, Timestamp, Version};
-pub use read::{Bounds, Consistency, Direction, Query, QueryItem, Read, Scope, Source};
+pub use read::{Bounds, Consistency, Direction, LogPoint, Query, QueryItem, Read, Scope, Source};
 pub use runner::{REPORTED_EVERY, Runner, RunnerKind, RunnerReport, RunnerState, SILENT_AFTER};
 pub use snapshot::{RecordedSnapshot, Snapshot};

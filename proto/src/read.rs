@@ -3,8 +3,8 @@
 use crate::invalid::Invalid;
 use crate::limits::{QUERY_BYTES_MAX, QUERY_ITEMS_MAX, QUERY_TAGS_MAX, QUERY_TYPES_MAX};
 use crate::{
-    Category, CorrelationId, Event, EventType, Path, Position, RecordedEvent, StreamName, Tag,
-    Timestamp,
+    Category, CorrelationId, Event, EventType, LogIndex, Path, Position, RecordedEvent, StreamName,
+    Tag, Timestamp,
 };
 
 /// The scope of a query item.
@@ -242,6 +242,17 @@ pub struct Bounds {
     pub until: Option<Timestamp>,
 }
 
+/// A point in the log: it decides which events an answer holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogPoint {
+    /// The position of the last event.
+    pub position: Position,
+    /// The last entry.
+    pub log_index: LogIndex,
+    /// Log time, by which ages are judged.
+    pub log_time: Timestamp,
+}
+
 /// A read of events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Read {
@@ -265,6 +276,9 @@ pub struct Read {
     pub with_system: bool,
     /// True if the read goes on with later appends. Forwards only, and without `before` and `until`.
     pub follow: bool,
+    /// The point of an answer that another node began, and of which this read requests the rest; the bounds end there.
+    /// It fails if an event of the rest was removed since that point. Not for a read that follows.
+    pub continues: Option<LogPoint>,
 }
 
 impl Read {
@@ -289,6 +303,7 @@ impl Read {
             snapshot_schema_max: None,
             with_system: false,
             follow: false,
+            continues: None,
         }
     }
 
@@ -303,6 +318,10 @@ impl Read {
         }
         if self.follow {
             self.check_follow()?;
+        }
+        if self.continues.is_some() && (self.follow || self.with_snapshot) {
+            let why = "is for the rest of an answer that ends, without its snapshot";
+            return Err(Invalid::new("continues", why));
         }
         self.source.to_query().check()
     }

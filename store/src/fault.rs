@@ -4,6 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use quorate_proto::Position;
+
 /// A fault of the disk, of a file on it, or of a command that this build does not know.
 ///
 /// A fault of opening, applying, sealing or installing stops the node: nothing is retried (Rebello et al.,
@@ -46,6 +48,14 @@ pub enum Fault {
         /// A description of the error in the command.
         why: String,
     },
+    /// Events that a read as of an earlier point must return were removed since then. The disk is sound.
+    #[error(
+        "events that were there at position {as_of} were removed while they were read: read again"
+    )]
+    Removed {
+        /// The position that the read is evaluated as of.
+        as_of: Position,
+    },
 }
 
 impl Fault {
@@ -55,7 +65,7 @@ impl Fault {
             Fault::Io { path, .. } | Fault::Damaged { path, .. } | Fault::Foreign { path, .. } => {
                 Some(path)
             }
-            Fault::Command { .. } => None,
+            Fault::Command { .. } | Fault::Removed { .. } => None,
         }
     }
 
@@ -77,7 +87,7 @@ impl Fault {
             Fault::Damaged { .. } | Fault::Foreign { .. } => true,
             Fault::Io { action: "open", source, .. } => source.kind() == io::ErrorKind::NotFound,
             Fault::Io { action, .. } => *action == "read",
-            Fault::Command { .. } => false,
+            Fault::Command { .. } | Fault::Removed { .. } => false,
         }
     }
 

@@ -23,7 +23,7 @@
 //!     log: 0,
 //!     chunk_bytes,
 //!     hash_seed: [5; 16],
-//!     head_cache: 100_000,
+//!     head_cache_bytes: 4 << 20,
 //!     block_cache_bytes: 64 << 20,
 //!     catalog_cache_bytes: 32 << 20,
 //!     filter_bytes: 16 << 20,

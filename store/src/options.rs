@@ -15,8 +15,9 @@ pub struct Options {
     /// A random number that no client knows. Tables in memory hash names by it, so that nobody can choose names that
     /// collide; nothing else depends on it.
     pub hash_seed: [u8; 16],
-    /// The number of streams, beside those of the tail, whose versions are kept in memory. About 120 bytes each.
-    pub head_cache: usize,
+    /// Bytes of memory for the heads of streams, beside those of the tail: 29 for each and the length of its name. While
+    /// the heads of all streams have room, an append to any stream, old or new, reads no disk.
+    pub head_cache_bytes: usize,
     /// Bytes of memory for the blocks of chunks that were read last, unpacked; 0 keeps none.
     pub block_cache_bytes: usize,
     /// Bytes of memory for pages of the catalog.

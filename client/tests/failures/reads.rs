@@ -5,7 +5,7 @@ use quorate_client::{ErrorKind, Position, Query, Version};
 use quorate_proto::wire::v1::consistency::Level;
 use quorate_proto::wire::v1::read_response::Message;
 use quorate_proto::wire::{message_bytes, v1};
-use quorate_proto::{Invalid, Problem};
+use quorate_proto::{Invalid, Outcome, Problem};
 use tonic::Status;
 
 pub(crate) fn event(position: u64) -> v1::RecordedEvent {
@@ -151,26 +151,55 @@ async fn a_lost_read_that_passed_a_snapshot_over_goes_on_without_one_and_still_s
     assert_eq!(zero.collect().await.expect_err("no schema").kind, ErrorKind::Invalid);
 }
 
-#[tokio::test]
-async fn a_lost_stream_read_reports_when_events_were_removed_meanwhile() {
-    for removed_all in [false, true] {
-        let (mut first, mut second) = (Node::start().await, Node::start().await);
-        let client = client(&[&first, &second], |builder| builder);
-        let reading = tokio::spawn(client.read("order-1").collect());
-        let read = first.read().await;
-        point(&read, 40, Some(20)).await;
-        events(&read, &[2, 4]).await;
-        drop(read);
+/// Lets two nodes serve a read: one begins and is lost, and the other cannot give the rest as of the same point.
+async fn lose_and_refuse(first: &mut Node, second: &mut Node) {
+    let read = first.read().await;
+    assert_eq!(read.request.continues, None);
+    let point = v1::ReadPoint { as_of: 40, log_index: 9, log_time: 7, ..Default::default() };
+    read.send(Message::Point(point)).await;
+    events(&read, &[2, 4]).await;
+    drop(read);
+    let read = second.read().await;
+    let continues = Some(v1::LogPoint { as_of: 40, log_index: 9, log_time: 7 });
+    assert_eq!((read.request.after, read.request.continues), (4, continues));
+    let removed = Problem::new(ErrorKind::Removed, Outcome::NotAppended, "read again");
+    read.answers.send(Err(removed.into())).await.expect("the client listens");
+}
 
-        let read = second.read().await;
-        assert_eq!((read.request.after, read.request.before), (2, Some(21)));
-        point(&read, 50, Some(20)).await;
-        if !removed_all {
-            events(&read, &[36, 38, 40]).await;
+#[tokio::test]
+async fn a_read_into_memory_begins_again_where_events_of_its_rest_were_removed() {
+    let (mut first, mut second) = (Node::start().await, Node::start().await);
+    let client = client(&[&first, &second], |builder| builder);
+    let reading = tokio::spawn(client.read(Query::category("order")).collect());
+    lose_and_refuse(&mut first, &mut second).await;
+
+    let read = tokio::select! { read = first.read() => read, read = second.read() => read };
+    let v1::ReadRequest { after, before, continues, .. } = read.request;
+    assert_eq!((after, before, continues), (0, None, None), "it begins anew");
+    point(&read, 50, None).await;
+    events(&read, &[2, 6, 8]).await;
+    read.send(Message::End(v1::Empty {})).await;
+    let answer = reading.await.expect("it ran").expect("an answer");
+    assert_eq!(answer.as_of, Position(50));
+    let positions: Vec<u64> = answer.events.iter().map(|event| event.position.0).collect();
+    assert_eq!(positions, [2, 6, 8]);
+}
+
+#[tokio::test]
+async fn a_read_that_handed_out_events_ends_where_events_of_its_rest_were_removed() {
+    let (mut first, mut second) = (Node::start().await, Node::start().await);
+    let client = client(&[&first, &second], |builder| builder);
+    let reading = tokio::spawn(async move {
+        let mut events = client.read(Query::category("order")).stream().await.expect("a point");
+        let mut positions = Vec::new();
+        loop {
+            match events.try_next().await {
+                Ok(Some(event)) => positions.push(event.position.0),
+                Ok(None) => return (positions, None),
+                Err(problem) => return (positions, Some(problem.kind)),
+            }
         }
-        read.send(Message::End(v1::Empty {})).await;
-        let refused = reading.await.expect("it ran").expect_err("versions 3 to 17 are gone");
-        assert_eq!(refused.kind, ErrorKind::Unavailable, "{refused:?}");
-        assert!(refused.message.contains("read again"), "{refused:?}");
-    }
+    });
+    lose_and_refuse(&mut first, &mut second).await;
+    assert_eq!(reading.await.expect("it ran"), (vec![2, 4], Some(ErrorKind::Removed)));
 }

@@ -106,11 +106,20 @@ impl<H: Host> Events for EventsService<H> {
         let deadline = deadline_of(request.time_left_ms);
         let read = Read::try_from(request).map_err(Problem::from)?;
         let replica = &self.appends.replica;
-        let reader = read::reach(replica, read.consistency, deadline).await?;
-        if read.follow {
-            read::refuse_the_future(replica, &reader, &read, deadline).await?;
+        let (reader, beginning) = match read.follow {
+            false => read::reach_reading(&self.live, &read, deadline).await?,
+            true => {
+                let reader = read::reach(replica, read.consistency, deadline).await?;
+                read::refuse_the_future(replica, &reader, &read, deadline).await?;
+                (reader, None)
+            }
+        };
+        if let Some(point) = read.continues {
+            // Log time goes on without events, so the position alone does not bring the node to the point.
+            let applied = replica.applied(point.log_index, deadline).await;
+            applied.map_err(problem::of_lost_read)?;
         }
-        let subscription = Subscription::begin(self.live.clone(), reader, read);
+        let subscription = Subscription::begin(self.live.clone(), reader, read).with(beginning);
         Ok(Response::new(read::stream(subscription, self.stopping.clone())))
     }
 

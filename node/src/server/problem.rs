@@ -32,6 +32,7 @@ fn kind_of_lost(lost: ProposeError) -> ErrorKind {
 fn of_fault(fault: &Fault) -> Problem {
     let kind = match fault {
         Fault::Damaged { .. } => ErrorKind::Damaged,
+        Fault::Removed { .. } => ErrorKind::Removed,
         Fault::Io { .. } | Fault::Foreign { .. } | Fault::Command { .. } => ErrorKind::Internal,
     };
     Problem::new(kind, Outcome::NotAppended, fault.to_string())

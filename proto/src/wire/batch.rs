@@ -7,7 +7,7 @@
 use bytes::Bytes;
 
 use super::event::{correlation_of, id_of};
-use super::fields::{Fields, Sink, Size};
+use super::fields::{Fields, Sink, Size, text};
 use crate::{
     Event, EventType, Invalid, Position, RecordedEvent, RecordedEventRef, StreamName, Tag,
     Timestamp, Version,
@@ -85,6 +85,7 @@ fn put_body<S: Sink>(event: &RecordedEventRef<'_>, out: &mut S) {
 pub struct BatchDecoder {
     streams: Names<StreamName>,
     types: Names<EventType>,
+    tags: Names<Tag>,
 }
 
 impl BatchDecoder {
@@ -95,29 +96,31 @@ impl BatchDecoder {
     pub fn decode(&mut self, batch: &Bytes) -> Result<Vec<RecordedEvent>, Invalid> {
         // The fields are counted first: one piece of memory of the right size is cheaper than to look at them twice.
         let mut events = Vec::with_capacity(Fields::of(batch).count());
-        for field in Fields::of(batch) {
-            let (tag, value) = field?;
+        let mut fields = Fields::of(batch);
+        for (tag, value) in &mut fields {
             if tag == 1 {
                 events.push(self.event(batch, value.bytes()?)?);
             }
         }
+        fields.end()?;
         Ok(events)
     }
 
     fn event(&mut self, batch: &Bytes, bytes: &[u8]) -> Result<RecordedEvent, Invalid> {
-        let (mut position, mut stream, mut version, mut recorded_at) = (0, "", 0, 0);
-        let mut body = None;
-        for field in Fields::of(bytes) {
-            let (tag, value) = field?;
+        let (mut position, mut version, mut recorded_at) = (0, 0, 0);
+        let (mut stream, mut body): (&[u8], _) = (&[], None);
+        let mut fields = Fields::of(bytes);
+        for (tag, value) in &mut fields {
             match tag {
                 1 => position = value.number()?,
-                2 => stream = value.text()?,
+                2 => stream = value.bytes()?,
                 3 => version = value.number()?,
                 4 => recorded_at = value.number()?.cast_signed(),
                 5 => body = Some(value.bytes()?),
                 _ => {}
             }
         }
+        fields.end()?;
         let body = body.ok_or_else(|| Invalid::new("event", "is missing"))?;
         Ok(RecordedEvent {
             position: Position(position),
@@ -130,17 +133,17 @@ impl BatchDecoder {
 
     fn body(&mut self, batch: &Bytes, bytes: &[u8]) -> Result<Event, Invalid> {
         let none: &[u8] = &[];
-        let (mut id, mut data, mut metadata, mut kind) = (none, none, none, "");
+        let (mut id, mut data, mut metadata, mut kind) = (none, none, none, none);
         let (mut content_type, mut correlation, mut causation) = ("", "", "");
         let (mut tags, mut schema, mut occurred_at) = (Vec::new(), 0, None);
-        for field in Fields::of(bytes) {
-            let (tag, value) = field?;
+        let mut fields = Fields::of(bytes);
+        for (tag, value) in &mut fields {
             match tag {
                 1 => id = value.bytes()?,
-                2 => kind = value.text()?,
+                2 => kind = value.bytes()?,
                 3 => data = value.bytes()?,
                 4 => metadata = value.bytes()?,
-                5 => tags.push(tag_of(value.text()?)?),
+                5 => tags.push(self.tags.name(value.bytes()?, tag_of)?),
                 6 => content_type = value.text()?,
                 // As the generated code does, a number is taken by its lowest 32 bits.
                 7 => schema = value.number()? as u32,
@@ -150,6 +153,7 @@ impl BatchDecoder {
                 _ => {}
             }
         }
+        fields.end()?;
         Ok(Event {
             id: id_of(id)?,
             kind: self.types.name(kind, |name| EventType::new(name))?,
@@ -188,28 +192,37 @@ impl<T: AsRef<str> + Clone> Names<T> {
     /// The places; most names that are not at theirs were read so long ago that nothing is lost.
     const PLACES: usize = 256;
 
-    /// Returns the name with this text: the one that is known, or a new one, which must obey the rules of names.
+    /// Returns the name with these bytes: the one that is known, or a new one, which must be a text and obey the rules of
+    /// names.
+    #[inline]
     fn name(
         &mut self,
-        text: &str,
+        bytes: &[u8],
         make: impl FnOnce(&str) -> Result<T, Invalid>,
     ) -> Result<T, Invalid> {
+        let place = place(bytes) % Self::PLACES;
+        match self.0.get(place) {
+            Some(Some(name)) if name.as_ref().as_bytes() == bytes => Ok(name.clone()),
+            _ => Ok(self.keep(place, make(text(bytes)?)?)),
+        }
+    }
+
+    fn keep(&mut self, place: usize, name: T) -> T {
         if self.0.is_empty() {
             self.0.resize(Self::PLACES, None);
         }
-        let Some(known) = self.0.get_mut(place(text) % Self::PLACES) else { return make(text) };
-        match known {
-            Some(name) if (*name).as_ref() == text => Ok(name.clone()),
-            _ => Ok(known.insert(make(text)?).clone()),
+        if let Some(known) = self.0.get_mut(place) {
+            *known = Some(name.clone());
         }
+        name
     }
 }
 
 /// Returns a number that names with different ends rarely share.
-fn place(text: &str) -> usize {
-    let end = match text.as_bytes().last_chunk::<8>() {
+fn place(name: &[u8]) -> usize {
+    let end = match name.last_chunk::<8>() {
         Some(end) => u64::from_le_bytes(*end),
-        None => text.bytes().fold(0, |end, byte| end << 8 | u64::from(byte)),
+        None => name.iter().fold(0, |end, byte| end << 8 | u64::from(*byte)),
     };
     // The multiplier is the golden ratio's, which spreads what differs in few bits over the highest ones.
     (end.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as usize
@@ -318,7 +331,8 @@ mod tests {
     #[test]
     fn names_at_one_place_do_not_stand_for_each_other() {
         let mut names = Names::default();
-        let mut name = |text: &str| names.name(text, |text| StreamName::new(text)).expect("a name");
+        let mut name =
+            |text: &str| names.name(text.as_bytes(), |text| StreamName::new(text)).expect("a name");
         for number in (0..2_000).chain(0..2_000) {
             let text = format!("order-{number}");
             assert_eq!(name(&text).as_str(), text);

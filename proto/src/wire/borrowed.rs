@@ -91,10 +91,11 @@ fn each_field<'a>(
     message: &'a [u8],
     mut take: impl FnMut((u32, Value<'a>)) -> Option<()>,
 ) -> Option<()> {
-    for field in Fields::of(message) {
-        take(field.ok()?)?;
+    let mut fields = Fields::of(message);
+    for field in &mut fields {
+        take(field)?;
     }
-    Some(())
+    fields.end().ok()
 }
 
 fn text(bytes: &[u8]) -> Option<&str> {

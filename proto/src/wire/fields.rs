@@ -77,9 +77,12 @@ impl Sink for Size {
     }
 }
 
-/// The fields of a message, one after the other.
+/// The fields of a message, one after the other. They also end where the message is malformed, which [`Fields::end`]
+/// tells: so a field is a few words, without room for a reason.
+#[derive(Debug)]
 pub(super) struct Fields<'a> {
     rest: &'a [u8],
+    is_malformed: bool,
 }
 
 /// The value of a field.
@@ -93,9 +96,16 @@ pub(super) enum Value<'a> {
 
 impl<'a> Fields<'a> {
     pub(super) fn of(message: &'a [u8]) -> Fields<'a> {
-        Fields { rest: message }
+        Fields { rest: message, is_malformed: false }
     }
 
+    /// Fails if a field was malformed.
+    #[inline]
+    pub(super) fn end(self) -> Result<(), Invalid> {
+        if self.is_malformed { Err(malformed("ends in the middle of a field")) } else { Ok(()) }
+    }
+
+    #[inline]
     fn take(&mut self) -> Option<(u32, Value<'a>)> {
         let key = u32::try_from(self.varint()?).ok()?;
         let value = match key & 7 {
@@ -112,13 +122,25 @@ impl<'a> Fields<'a> {
         (tag > 0).then_some((tag, value))
     }
 
+    #[inline]
     fn bytes(&mut self, length: usize) -> Option<&'a [u8]> {
         let (bytes, rest) = self.rest.split_at_checked(length)?;
         self.rest = rest;
         Some(bytes)
     }
 
+    /// Takes a number; most of them, keys and short lengths, are a single byte.
+    #[inline]
     fn varint(&mut self) -> Option<u64> {
+        let (first, rest) = self.rest.split_first()?;
+        if *first < 0x80 {
+            self.rest = rest;
+            return Some(u64::from(*first));
+        }
+        self.long_varint()
+    }
+
+    fn long_varint(&mut self) -> Option<u64> {
         let mut number = 0_u64;
         for (at, byte) in self.rest.iter().take(10).enumerate() {
             let bits = u64::from(byte & 0x7f);
@@ -136,16 +158,18 @@ impl<'a> Fields<'a> {
 }
 
 impl<'a> Iterator for Fields<'a> {
-    type Item = Result<(u32, Value<'a>), Invalid>;
+    type Item = (u32, Value<'a>);
 
-    fn next(&mut self) -> Option<Result<(u32, Value<'a>), Invalid>> {
+    #[inline]
+    fn next(&mut self) -> Option<(u32, Value<'a>)> {
         if self.rest.is_empty() {
             return None;
         }
-        Some(self.take().ok_or_else(|| {
-            self.rest = &[];
-            malformed("ends in the middle of a field")
-        }))
+        let field = self.take();
+        if field.is_none() {
+            (self.rest, self.is_malformed) = (&[], true);
+        }
+        field
     }
 }
 
@@ -165,8 +189,13 @@ impl<'a> Value<'a> {
     }
 
     pub(super) fn text(self) -> Result<&'a str, Invalid> {
-        std::str::from_utf8(self.bytes()?).map_err(|_| malformed("has a text that is not UTF-8"))
+        text(self.bytes()?)
     }
+}
+
+/// Returns bytes as the text that they must be.
+pub(super) fn text(bytes: &[u8]) -> Result<&str, Invalid> {
+    std::str::from_utf8(bytes).map_err(|_| malformed("has a text that is not UTF-8"))
 }
 
 fn malformed(why: &str) -> Invalid {

@@ -176,7 +176,7 @@ pub fn problem_of(status: &Status) -> Option<Problem> {
 
 fn code_of(kind: ErrorKind) -> Code {
     match kind {
-        ErrorKind::Conflict => Code::Aborted,
+        ErrorKind::Conflict | ErrorKind::Removed => Code::Aborted,
         ErrorKind::IdReused | ErrorKind::StreamClosed => Code::FailedPrecondition,
         ErrorKind::Forgotten => Code::Unknown,
         ErrorKind::Invalid => Code::InvalidArgument,

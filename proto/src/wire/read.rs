@@ -9,8 +9,8 @@ use super::v1::query_item::Scope as WireScope;
 use super::v1::read_request::Source as WireSource;
 use crate::read::{check_items, check_tags, check_types};
 use crate::{
-    Bounds, Category, Consistency, Direction, EventType, Invalid, Path, Position, Query, QueryItem,
-    Read, Scope, Source, StreamName, Tag, Timestamp,
+    Bounds, Category, Consistency, Direction, EventType, Invalid, LogIndex, LogPoint, Path,
+    Position, Query, QueryItem, Read, Scope, Source, StreamName, Tag, Timestamp,
 };
 
 /// The interval at which a node sends its followers and consumers a message, an empty one if there is nothing new.
@@ -79,6 +79,26 @@ impl From<Option<v1::Consistency>> for Consistency {
     }
 }
 
+impl From<LogPoint> for v1::LogPoint {
+    fn from(point: LogPoint) -> v1::LogPoint {
+        v1::LogPoint {
+            as_of: point.position.0,
+            log_index: point.log_index.0,
+            log_time: point.log_time.0,
+        }
+    }
+}
+
+impl From<v1::LogPoint> for LogPoint {
+    fn from(point: v1::LogPoint) -> LogPoint {
+        LogPoint {
+            position: Position(point.as_of),
+            log_index: LogIndex(point.log_index),
+            log_time: Timestamp(point.log_time),
+        }
+    }
+}
+
 impl From<Read> for v1::ReadRequest {
     /// Converts a read; the time left is not set.
     fn from(read: Read) -> v1::ReadRequest {
@@ -110,6 +130,7 @@ impl From<Read> for v1::ReadRequest {
             snapshot_schema_max: read.snapshot_schema_max,
             with_system: read.with_system,
             follow: read.follow,
+            continues: read.continues.map(v1::LogPoint::from),
         }
     }
 }
@@ -151,6 +172,7 @@ impl TryFrom<v1::ReadRequest> for Read {
             snapshot_schema_max: request.snapshot_schema_max,
             with_system: request.with_system,
             follow: request.follow,
+            continues: request.continues.map(LogPoint::from),
         };
         read.check()?;
         Ok(read)
@@ -200,6 +222,11 @@ mod tests {
             limit: Some(3),
             consistency: Consistency::AtLeast(Position(5)),
             with_system: true,
+            continues: Some(LogPoint {
+                position: Position(8),
+                log_index: LogIndex(4),
+                log_time: Timestamp(-3),
+            }),
             ..Read::query(query)
         };
         let stream = Read {
@@ -224,6 +251,8 @@ mod tests {
         let zero = Read { snapshot_schema_max: Some(0), ..stream.clone() };
         assert!(zero.check().is_err(), "there is no schema 0");
         let followed = Read { follow: true, ..Read::query(Query::everything()) };
+        let continued = Read { continues: Some(LogPoint::default()), ..followed.clone() };
+        assert!(continued.check().is_err(), "a read that follows has no rest");
         for read in [read, stream, filtered, followed, Read::query(Query::everything())] {
             assert_eq!(Read::try_from(v1::ReadRequest::from(read.clone())), Ok(read));
         }

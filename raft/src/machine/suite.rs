@@ -110,7 +110,7 @@ impl StoreBuilder<TypeConfig<Runtime>, Storage<TokioHost>, Gapless, TempDir> for
             log: 0,
             chunk_bytes: 1,
             hash_seed: [5; 16],
-            head_cache: 10,
+            head_cache_bytes: 400,
             block_cache_bytes: 0,
             catalog_cache_bytes: 1 << 20,
             filter_bytes: 1 << 20,

@@ -18,8 +18,8 @@ use crate::options::ReplicaOptions;
 
 /// The number of bytes of the newest entries that the log keeps in memory, for apply and for followers.
 const LOG_CACHE_BYTES: usize = 32 * 1024 * 1024;
-/// The number of streams whose versions the store keeps in memory.
-const HEAD_CACHE: usize = 100_000;
+/// The number of bytes of memory for the heads of streams: two million of them with names of 20 bytes.
+const HEAD_CACHE_BYTES: usize = 96 * 1024 * 1024;
 /// The number of bytes of memory for pages of the catalog.
 const CATALOG_CACHE_BYTES: usize = 32 * 1024 * 1024;
 /// The number of bytes of memory for the filters of the newest chunks.
@@ -90,7 +90,7 @@ pub(super) async fn open<H: Host>(
             log,
             chunk_bytes,
             hash_seed,
-            head_cache: HEAD_CACHE,
+            head_cache_bytes: HEAD_CACHE_BYTES,
             block_cache_bytes,
             catalog_cache_bytes: CATALOG_CACHE_BYTES,
             filter_bytes: FILTER_BYTES,

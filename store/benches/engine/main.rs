@@ -111,7 +111,7 @@ fn options(settings: &Settings) -> Options {
         log: 0,
         chunk_bytes: settings.chunk_mib << 20,
         hash_seed: [5; 16],
-        head_cache: 100_000,
+        head_cache_bytes: 96 << 20,
         block_cache_bytes: 64 << 20,
         catalog_cache_bytes: 16 << 20,
         filter_bytes: 16 << 20,

@@ -44,7 +44,7 @@ fn options() -> Options {
         log: 0,
         chunk_bytes: 1 << 20,
         hash_seed: [5; 16],
-        head_cache: 100_000,
+        head_cache_bytes: 96 << 20,
         block_cache_bytes: 64 << 20,
         catalog_cache_bytes: 32 << 20,
         filter_bytes: 1 << 20,

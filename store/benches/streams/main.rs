@@ -39,7 +39,7 @@ struct Settings {
     chunk_mib: u64,
     filter_kib: usize,
     catalog_mib: usize,
-    heads: usize,
+    heads_mib: usize,
     folder: PathBuf,
     open: bool,
 }
@@ -53,7 +53,7 @@ impl Settings {
             chunk_mib: 64,
             filter_kib: 16 * 1024,
             catalog_mib: 32,
-            heads: 100_000,
+            heads_mib: 96,
             folder: std::env::temp_dir().join("quorate-bench-streams"),
             open: false,
         };
@@ -71,7 +71,7 @@ impl Settings {
                         "--chunk-mib" => settings.chunk_mib = value.parse()?,
                         "--filter-kib" => settings.filter_kib = value.parse()?,
                         "--catalog-mib" => settings.catalog_mib = value.parse()?,
-                        "--heads" => settings.heads = value.parse()?,
+                        "--heads-mib" => settings.heads_mib = value.parse()?,
                         "--folder" => settings.folder = value.into(),
                         _ => return Err(format!("unknown: {name}").into()),
                     }
@@ -87,7 +87,7 @@ impl Settings {
             log: 0,
             chunk_bytes: self.chunk_mib << 20,
             hash_seed: [5; 16],
-            head_cache: self.heads,
+            head_cache_bytes: self.heads_mib << 20,
             block_cache_bytes: 64 << 20,
             catalog_cache_bytes: self.catalog_mib << 20,
             filter_bytes: self.filter_kib << 10,

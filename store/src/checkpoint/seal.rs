@@ -25,7 +25,7 @@ pub struct Seal {
     /// The view of the store when the seal began.
     pub(crate) view: Arc<View>,
     pub(crate) tail: Arc<Tail>,
-    /// The heads of the tails sealed before.
+    /// The heads of the tails sealed before, to which those of this tail are added.
     pub(crate) heads: Arc<Heads>,
     /// The number that the chunk gets, if there are events to write.
     pub(crate) number: u64,
@@ -48,24 +48,30 @@ impl Seal {
     /// the seal can be taken once more when the chunk is repaired ([`crate::Store::begin_seal_again`]). After any other
     /// error the node must stop, as the state of the disk is not known.
     pub fn run(self) -> Result<Sealed, Fault> {
-        let chunk = if self.tail.is_empty() {
+        let (chunk, keys) = if self.tail.is_empty() {
             self.commit(None, 0)?;
-            None
+            (None, 0)
         } else {
             self.write_chunk()?
         };
         let pinned = Arc::new(self.catalog.export()?);
-        let heads = Arc::new(self.heads.after(&self.tail, self.options.head_cache));
-        Ok(Sealed { epoch: self.epoch, log_id: self.log_id, chunk, pinned, heads })
+        // The view is the one before the seal: what it holds is older than the tail.
+        self.heads.fill(&self.view, keys);
+        self.heads.put_sealed(&self.tail, self.number);
+        Ok(Sealed { epoch: self.epoch, log_id: self.log_id, chunk, pinned })
     }
 
-    /// Writes the chunk and commits the checkpoint; `None` if an install has overtaken the seal.
-    fn write_chunk(&self) -> Result<Option<Arc<Chunk>>, Fault> {
+    /// Writes the chunk and commits the checkpoint; returns the chunk, `None` if an install has overtaken the seal, and the
+    /// number of its keys.
+    fn write_chunk(&self) -> Result<(Option<Arc<Chunk>>, usize), Fault> {
         let (mut finder, mut hashes) = (self.view.index().finder()?, Vec::new());
         let mut previous = |key: &[u8]| {
             let hash = hash_of(key);
             hashes.push(hash);
-            finder.find(key, hash)
+            match self.heads.key_state(key, self.number) {
+                Some(state) => Ok(state),
+                None => finder.find(key, hash),
+            }
         };
         let identity = self.options.identity(self.number);
         let (vfs, draft) = (&*self.folder.vfs, self.folder.draft(self.number));
@@ -73,13 +79,13 @@ impl Seal {
             chunk::write(vfs, &draft, &identity, events, keys, &mut previous)
         })?;
         if !self.folder.publish(self.number, self.epoch)? {
-            return Ok(None);
+            return Ok((None, 0));
         }
         let chunk = open_chunk(&self.folder, &self.options, &summary)?;
         // Chunk and folder are durable; only now may the catalog name the chunk.
         let filter = Arc::new(Filter::of(hashes.iter().copied()));
         self.commit(Some((&summary, &filter)), hashes.len())?;
-        Ok(Some(chunk))
+        Ok((Some(chunk), hashes.len()))
     }
 
     fn commit(
@@ -104,7 +110,6 @@ pub struct Sealed {
     pub(crate) log_id: LogId,
     pub(crate) chunk: Option<Arc<Chunk>>,
     pub(crate) pinned: Arc<CatalogExport>,
-    pub(crate) heads: Arc<Heads>,
 }
 
 impl Sealed {

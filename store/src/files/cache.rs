@@ -1,5 +1,6 @@
 //! The block cache: blocks and pages read last from chunks, unpacked, so that reading them again costs no I/O.
 
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -63,7 +64,27 @@ pub(crate) struct BlockCache {
 #[derive(Debug)]
 struct Recent {
     bytes: usize,
-    entries: LruCache<(FileId, u64), Cached>,
+    entries: LruCache<(FileId, u64), Cached, BuildHasherDefault<Spread>>,
+}
+
+/// Spreads the numbers that name a piece. Nobody outside chooses them, so that a keyed hash would protect from nothing.
+#[derive(Debug, Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // The multiplier is the golden ratio's.
+        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        // The table takes the lowest bits, and the product has its best ones at the top.
+        self.0.rotate_left(26)
+    }
 }
 
 /// The bytes that an entry takes beside its content.
@@ -81,7 +102,8 @@ impl BlockCache {
     }
 
     fn with(capacity: usize, open: Option<OpenFiles>) -> Arc<BlockCache> {
-        let recent = Mutex::new(Recent { bytes: 0, entries: LruCache::unbounded() });
+        let entries = LruCache::unbounded_with_hasher(BuildHasherDefault::default());
+        let recent = Mutex::new(Recent { bytes: 0, entries });
         let files = AtomicU64::new(1);
         Arc::new(BlockCache {
             capacity,

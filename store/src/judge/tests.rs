@@ -115,7 +115,7 @@ fn store() -> Store {
         log: 0,
         chunk_bytes: 600,
         hash_seed: [5; 16],
-        head_cache: 1,
+        head_cache_bytes: 40,
         block_cache_bytes: 0,
         catalog_cache_bytes: 1 << 20,
         filter_bytes: 1 << 20,

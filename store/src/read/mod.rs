@@ -7,6 +7,7 @@ mod conditions;
 mod found;
 mod matching;
 mod names;
+mod past;
 mod plan;
 mod prejudge;
 mod recent;

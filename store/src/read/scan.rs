@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Weak};
 
-use quorate_proto::{Direction, Position, Read, RecordedSnapshot, Version};
+use quorate_proto::{Direction, LogPoint, Position, Read, RecordedSnapshot, Version};
 
 use super::batch::{Batch, Ordinals, UnreadOrdinals};
 use super::matching::Part;
+use super::past::Past;
 use super::plan::Plan;
 use super::walk::{Step, Walk};
 use crate::fault::Fault;
@@ -23,7 +24,8 @@ const STEPS_PER_PAGE: usize = 256;
 ///
 /// A scan holds on to the chunks that it began with, but to no tail and no catalog, so that any number of
 /// stalled readers keep no events in memory: where a tail was sealed meanwhile, the scan goes on in the chunk
-/// that took its place. Only then may it miss events that were removed after it began.
+/// that took its place. Where that chunk was scavenged since the scan began, the scan fails rather than miss an event;
+/// a read that follows passes over what was removed.
 ///
 /// Between two pages a scan takes at most [`Scan::BYTES_MAX`] bytes, however much it found: the rest is
 /// looked up again. It takes in addition the memory of its query, and a bit for each chunk of the store; if a
@@ -35,12 +37,18 @@ pub struct Scan {
     view: Weak<View>,
     /// The chunks that the scan began with, and newer ones if it went on in another view.
     chunks: Arc<Vec<ChunkSlot>>,
-    as_of: Position,
+    point: LogPoint,
     version: Option<Version>,
     snapshot: Option<Arc<RecordedSnapshot>>,
     /// The schema of a snapshot that the reader does not understand.
     passed_over: Option<u32>,
     floors: Floors,
+    /// The point of the answer of which this is the rest.
+    past: Option<Past>,
+    /// True if events of the stream, below its floor, may be missing at the end of the answer.
+    ends_early: bool,
+    /// True for a read that follows: it passes over what was removed after the scan began.
+    may_miss: bool,
     counters: ReadCounters,
     plan: Plan,
     walk: Walk,
@@ -63,13 +71,23 @@ impl Scan {
         read: &Read,
     ) -> Result<Scan, Fault> {
         let Published { view, point } = published;
+        let log_index = point.log_id.map(|id| id.index).unwrap_or_default();
         let as_of = point.position;
+        let mut past = read.continues.map(Past::new);
+        let mut ends_early = false;
         let mut plan = Plan::new(read, as_of);
-        let mut floors = Floors::at(*point);
+        let mut floors = if read.follow { Floors::at(*point) } else { Floors::exactly_at(*point) };
         let (mut version, mut snapshot, mut passed_over) = (None, None, None);
         if let Some(stream) = plan.stream.clone() {
             version = Some(view.version(&stream, as_of)?);
-            plan.start_at(floors.floor(view, &stream)?);
+            let floor = floors.floor(view, &stream)?;
+            if let Some(past) = &mut past {
+                ends_early = past.may_lack(view, &stream, floor, &plan)?;
+                if ends_early && read.direction == Direction::Forwards {
+                    return Err(past.removed());
+                }
+            }
+            plan.start_at(floor);
             if read.with_snapshot {
                 snapshot = view.snapshot(&stream, *point)?;
                 let most = read.snapshot_schema_max.unwrap_or(u32::MAX);
@@ -80,16 +98,24 @@ impl Scan {
         if let Some(recorded) = &snapshot {
             plan.start_at(recorded.snapshot.version.next());
         }
+        if let (None, Some(past)) = (&plan.stream, &past)
+            && past.were_scavenged(view, &plan.positions)
+        {
+            return Err(past.removed());
+        }
         let walk = Walk::new(&plan, chunk_range(view, &plan));
         Ok(Scan {
             shared: shared.clone(),
             view: Arc::downgrade(view),
             chunks: view.chunks.clone(),
-            as_of,
+            point: LogPoint { position: as_of, log_index, log_time: point.recorded_at },
             version,
             snapshot,
             passed_over,
             floors,
+            past,
+            ends_early,
+            may_miss: read.follow,
             counters: ReadCounters::default(),
             tails: tails(view, &plan),
             plan,
@@ -102,7 +128,12 @@ impl Scan {
 
     /// The position as of which the read is evaluated.
     pub fn as_of(&self) -> Position {
-        self.as_of
+        self.point.position
+    }
+
+    /// The point in the log at which the read is evaluated.
+    pub fn point(&self) -> LogPoint {
+        self.point
     }
 
     /// The stream's version as of that position, whatever the bounds; `None` if the source is a query.
@@ -133,6 +164,7 @@ impl Scan {
         let page = self.fill_page(budget_bytes);
         self.walk.shrink();
         self.floors.shrink();
+        self.past.iter_mut().for_each(Past::shrink);
         if let Some(unread) = &mut self.unread {
             unread.shrink(self.plan.direction);
         }
@@ -159,7 +191,10 @@ impl Scan {
                     false => page.extend(found),
                 }
             } else if !self.advance(&view)? {
-                return Ok((!page.is_empty()).then_some(page));
+                return match &self.past {
+                    Some(past) if self.ends_early && page.is_empty() => Err(past.removed()),
+                    _ => Ok((!page.is_empty()).then_some(page)),
+                };
             }
         }
         Ok(Some(page))
@@ -213,6 +248,20 @@ impl Scan {
         Ok(true)
     }
 
+    /// Returns the chunk or the tail that holds a position; a fault if it lost events since the scan began. The chunks
+    /// that the scan began with did not.
+    fn segment_at(&self, view: &View, position: Position) -> Result<Segment, Fault> {
+        let segment = view.segment_at(position)?;
+        match &segment {
+            Segment::Chunk(chunk)
+                if chunk.scavenged_at() > Some(self.point.log_index) && !self.may_miss =>
+            {
+                Err(Fault::Removed { as_of: self.point.position })
+            }
+            _ => Ok(segment),
+        }
+    }
+
     /// Returns the requested events among these ordinals of the segment that begins at `first`; a tail may
     /// have become a chunk meanwhile.
     fn look_up(
@@ -221,7 +270,7 @@ impl Scan {
         first: Position,
         within: Range<u32>,
     ) -> Result<UnreadOrdinals, Fault> {
-        let segment = view.segment_at(first)?;
+        let segment = self.segment_at(view, first)?;
         let mut part = match &segment {
             Segment::Chunk(chunk) => self.plan.part_of_chunk(chunk),
             Segment::Tail(tail) => {
@@ -243,9 +292,15 @@ impl Scan {
 
     /// Returns true if an event that the index found is requested and not hidden.
     fn is_given_out(&mut self, view: &View, event: &StoredEvent) -> Result<bool, Fault> {
+        if !self.plan.wants(event) {
+            return Ok(false);
+        }
         // The plan of a stream has no hidden versions.
-        Ok(self.plan.wants(event)
-            && (self.plan.stream.is_some() || !self.floors.is_hidden(view, event)?))
+        if self.plan.stream.is_some() || !self.floors.is_hidden(view, event)? {
+            return Ok(true);
+        }
+        self.past.as_mut().map_or(Ok(()), |past| past.check_hidden(view, event))?;
+        Ok(false)
     }
 
     /// Reads a batch of the rest, which is put back as long as something is left of it.
@@ -261,7 +316,7 @@ impl Scan {
             }
             return Ok(Vec::new());
         }
-        let segment = view.segment_at(unread.first)?;
+        let segment = self.segment_at(view, unread.first)?;
         let reads = &mut self.counters;
         let mut events = self.batch.read(&mut unread, &segment, self.limit, budget, reads)?;
         if !unread.is_empty() {

@@ -22,7 +22,7 @@ fn founded() -> Store {
         log: 0,
         chunk_bytes: 3000,
         hash_seed: [5; 16],
-        head_cache: 4,
+        head_cache_bytes: 160,
         block_cache_bytes: 10_000,
         catalog_cache_bytes: 1 << 20,
         filter_bytes: 1 << 16,

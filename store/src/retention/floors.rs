@@ -1,14 +1,16 @@
 //! The floors of streams as of a point, for one reader.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use lru::LruCache;
 use quorate_proto::{Category, Path, Position, Scope, StreamName, Timestamp, Version};
 
+use super::earlier::record_at;
 use super::rules::{Chain, Rules};
 use crate::fault::Fault;
 use crate::format::StoredEvent;
-use crate::format::retention::Limits;
+use crate::format::retention::{Limits, Record};
 use crate::point::Point;
 use crate::view::View;
 
@@ -23,11 +25,12 @@ const TIMES_MAX: usize = 256;
 /// memory for a stream without a record that counts.
 ///
 /// It holds on to no view, so that a reader who stalls keeps no tail in memory: each call gets the view to
-/// read, which may become another one of the same log. A change after the point that is no longer in any tail
-/// of that view counts as it is now.
+/// read, which may become another one of the same log. Where a change after the point is no longer in any tail of that
+/// view, floors that are exact make the record anew from the changes before; for the others the change counts.
 #[derive(Debug)]
 pub(crate) struct Floors {
     point: Point,
+    is_exact: bool,
     /// True if there were records at the first call.
     has_records: Option<bool>,
     /// Made for the first stream: most appends are judged without.
@@ -54,7 +57,14 @@ impl StreamRules {
 impl Floors {
     /// Returns floors by the records that were there at `point`.
     pub(crate) fn at(point: Point) -> Floors {
-        Floors { point, has_records: None, streams: None, bytes: 0, times: HashMap::new() }
+        let (has_records, streams, times) = (None, None, HashMap::new());
+        Floors { point, is_exact: false, has_records, streams, bytes: 0, times }
+    }
+
+    /// Returns floors that are exact also in views whose catalog is newer than the point. Where events around it were
+    /// scavenged since then, a floor may be higher, by events that are no longer there.
+    pub(crate) fn exactly_at(point: Point) -> Floors {
+        Floors { is_exact: true, ..Floors::at(point) }
     }
 
     /// Returns the first version of a stream that is not hidden; may be one more than its last.
@@ -113,8 +123,9 @@ impl Floors {
             return Ok(None);
         }
         if !self.streams.as_ref().is_some_and(|streams| streams.contains(stream)) {
-            let chain = chain(view, stream, self.point.position)?;
-            let rules = chain.rules(self.point.position, self.point.recorded_at);
+            let Point { position, recorded_at, .. } = self.point;
+            let record = if self.is_exact { record_at } else { View::record };
+            let rules = chain(view, stream, position, record)?.rules(position, recorded_at);
             self.remember(stream, rules);
         }
         Ok(self.streams.as_mut().and_then(|streams| streams.get_mut(stream)))
@@ -183,20 +194,25 @@ pub(crate) fn limits(view: &View, stream: &StreamName, as_of: Position) -> Resul
     if stream.is_system() || !view.has_records() {
         return Ok(Limits::default());
     }
-    Ok(chain(view, stream, as_of)?.in_force(as_of))
+    Ok(chain(view, stream, as_of, View::record)?.in_force(as_of))
 }
 
-/// Returns the records that count for a stream.
-fn chain(view: &View, stream: &StreamName, as_of: Position) -> Result<Chain, Fault> {
-    let own = view.record(&Scope::Stream(stream.clone()), as_of)?;
+/// Returns the records that count for a stream, as `record` finds them.
+fn chain(
+    view: &View,
+    stream: &StreamName,
+    as_of: Position,
+    record: impl Fn(&View, &Scope, Position) -> Result<Option<Arc<Record>>, Fault>,
+) -> Result<Chain, Fault> {
+    let own = record(view, &Scope::Stream(stream.clone()), as_of)?;
     let category = Category::new(stream.category()).expect("part of a valid name");
     let mut above = Vec::new();
-    above.extend(view.record(&Scope::Category(category), as_of)?);
+    above.extend(record(view, &Scope::Category(category), as_of)?);
     let mut paths: Vec<&str> = stream.paths().collect();
     paths.reverse();
     for path in paths {
         let path = Path::new(path).expect("part of a valid name");
-        above.extend(view.record(&Scope::Path(path), as_of)?);
+        above.extend(record(view, &Scope::Path(path), as_of)?);
     }
     Ok(Chain { own, above })
 }

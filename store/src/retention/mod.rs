@@ -25,6 +25,7 @@
 //!
 //! The room computes what is hidden. The records are values of the formats, and the view finds them.
 
+mod earlier;
 mod floors;
 mod record;
 mod rules;

@@ -14,7 +14,7 @@ use crate::fault::Fault;
 use crate::format::command::{self, Aim, Command, ParsedAppend, ParsedRequest, Parts};
 use crate::judge::{Demand, Judgement, Log, conditions, judge, reject};
 use crate::verdict::{Rejection, Verdict};
-use crate::view::{StreamHead, StreamSlot, Window};
+use crate::view::{Remembered, StreamHead, StreamSlot, Window};
 
 impl Store {
     /// Applies the requests of a command, in order.
@@ -159,12 +159,15 @@ impl Store {
             return Ok(known);
         }
         let sealing = self.view.sealing.as_ref().and_then(|tail| tail.named_head(hash, stream));
-        let known = sealing.or_else(|| self.heads.find(hash, stream).cloned());
-        let (name, head) = match known {
+        let (name, head) = match sealing {
             Some(known) => known,
             None => {
                 let name = StreamName::new(stream).expect("checked before");
-                let head = self.view.sealed_head(&name, self.point.position)?;
+                let head = match self.heads.find(hash, stream) {
+                    Remembered::Head(head) => head,
+                    Remembered::New => self.view.new_head(&name, self.point.position)?,
+                    Remembered::Nothing => self.view.sealed_head(&name, self.point.position)?,
+                };
                 (name, head)
             }
         };

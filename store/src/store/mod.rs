@@ -79,7 +79,6 @@ struct Named {
 pub struct Retired {
     #[expect(dead_code, reason = "it is kept to be dropped later")]
     view: Arc<View>,
-    heads: Arc<Heads>,
 }
 
 /// The event store in one folder.
@@ -89,7 +88,7 @@ pub struct Retired {
 ///   which the bytes since the last one exceed the chunk size, or that requests a boundary.
 /// - There is a sealing tail exactly while a seal is due or under way, and at most one; when the active tail
 ///   is complete too (`complete`), nothing more is applied before the seal is finished.
-/// - The tails have the newest head of each stream that they know, `heads` that of each other stream that it knows.
+/// - The tails have the newest head of each stream that they know, `heads` that of each other stream that it has.
 /// - Readers see whole entries: the point moves at the end of each entry.
 #[derive(Debug)]
 pub struct Store {
@@ -134,6 +133,8 @@ impl Store {
         let point = state.point();
         let hasher = Hasher::new(&options.hash_seed);
         let view = first_view(&folder, pinned, chunks, Tail::after(point.position, hasher.clone()));
+        let heads = Heads::new(hasher.clone(), options.head_cache_bytes, view.chunks.is_empty());
+        let heads = Arc::new(heads);
         let lacks_ids = window.is_none();
         let window = window.unwrap_or_else(|| Window::new(hasher.clone(), point.position));
         let shared = Arc::new(Shared::new(view.clone(), point, window, groups));
@@ -144,7 +145,7 @@ impl Store {
             catalog,
             view,
             shared,
-            heads: Arc::new(Heads::none(hasher.clone())),
+            heads,
             hasher,
             named: Named::default(),
             point,
@@ -289,11 +290,10 @@ impl Store {
     /// Puts the sealed chunk in the place of its tail, and returns what is no longer needed. A seal that an install has
     /// overtaken has no effect.
     pub fn finish_seal(&mut self, sealed: Sealed) -> Result<Retired, Fault> {
-        let mut retired = Retired { view: self.view.clone(), heads: sealed.heads };
+        let retired = Retired { view: self.view.clone() };
         if sealed.epoch != self.epoch {
             return Ok(retired);
         }
-        std::mem::swap(&mut self.heads, &mut retired.heads);
         let mut chunks = self.view.chunks.clone();
         if let Some(chunk) = sealed.chunk {
             Arc::make_mut(&mut chunks).push(ChunkSlot::Whole(chunk));
@@ -352,7 +352,8 @@ impl Store {
         self.view = first_view(&self.folder, pinned, chunks, tail);
         self.catalog = catalog;
         self.attachment = state.attachment;
-        self.heads = Arc::new(Heads::none(self.hasher.clone()));
+        let (hasher, bytes) = (self.hasher.clone(), self.options.head_cache_bytes);
+        self.heads = Arc::new(Heads::new(hasher, bytes, self.view.chunks.is_empty()));
         (self.bytes, self.sealing, self.complete) = (0, None, None);
         self.lacks_ids = false;
         *self.shared.groups_mut() = groups;

@@ -70,11 +70,6 @@ struct Entry {
 }
 
 impl Slots {
-    /// Makes a table with room for so many slots.
-    pub(crate) fn with_capacity(slots: usize) -> Slots {
-        Slots { table: HashTable::with_capacity(slots) }
-    }
-
     /// Returns the slot of this hash for which `is_same` returns true.
     pub(crate) fn find(&self, hash: u64, mut is_same: impl FnMut(u32) -> bool) -> Option<u32> {
         let mark = mark_of(hash);

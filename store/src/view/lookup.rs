@@ -33,6 +33,10 @@ impl View {
         if let Some(record) = self.record_in_tails(scope, as_of) {
             return Ok(Some(record));
         }
+        self.record_in_catalog(scope)
+    }
+
+    fn record_in_catalog(&self, scope: &Scope) -> Result<Option<Arc<Record>>, Fault> {
         if !matches!(scope, Scope::Stream(_)) {
             return Ok(self.catalog.record_of_scope(scope));
         }
@@ -65,6 +69,25 @@ impl View {
         as_of: Position,
     ) -> Result<StreamHead, Fault> {
         self.head_at(stream, self.sealed_version(stream)?, as_of)
+    }
+
+    /// Returns the head of a stream that no chunk holds and that has no event in a tail.
+    pub(crate) fn new_head(
+        &self,
+        stream: &StreamName,
+        as_of: Position,
+    ) -> Result<StreamHead, Fault> {
+        self.head_at(stream, Version::ZERO, as_of)
+    }
+
+    /// Returns the head of a stream at the end of the last chunk, where it has this version.
+    pub(crate) fn head_in_chunks(
+        &self,
+        stream: &StreamName,
+        version: Version,
+    ) -> Result<StreamHead, Fault> {
+        let record = self.record_in_catalog(&Scope::Stream(stream.clone()))?.unwrap_or_default();
+        Ok(StreamHead { version, deleted: record.deleted, closed: record.closed })
     }
 
     fn head_at(

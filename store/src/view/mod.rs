@@ -29,7 +29,7 @@ use crate::format::{Identity, Key, StoredEvent};
 
 pub(crate) use hash::Hasher;
 pub(crate) use head::StreamHead;
-pub(crate) use heads::Heads;
+pub(crate) use heads::{Heads, Remembered};
 pub(crate) use index::Index;
 pub(crate) use segment::{Segment, ordinal_of};
 pub(crate) use shared::{Published, Shared};

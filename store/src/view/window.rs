@@ -24,6 +24,8 @@ pub(crate) struct Window {
     last: Position,
     ring: Vec<EventId>,
     index: IdIndex,
+    /// The hashes of the ids that are being added: the list is used again.
+    hashes: Vec<u64>,
 }
 
 impl Window {
@@ -42,37 +44,55 @@ impl Window {
 
     fn with_capacity(hasher: Hasher, last: Position, capacity: u64) -> Window {
         let (ring, index) = (Vec::new(), IdIndex::new(capacity));
-        Window { hasher, capacity, origin: last.next(), last, ring, index }
+        let hashes = Vec::new();
+        Window { hasher, capacity, origin: last.next(), last, ring, index, hashes }
     }
 
     /// Adds the ids of the next positions if it knows none of them, and returns true if so. No id is given twice.
+    ///
+    /// Each step goes over all ids before the next one begins: the processor then waits for many lines of memory at once.
     pub(crate) fn push_new(&mut self, ids: &[EventId]) -> bool {
-        if ids.iter().any(|id| self.find(*id).is_some()) {
-            return false;
+        let mut hashes = std::mem::take(&mut self.hashes);
+        hashes.clear();
+        hashes.extend(ids.iter().map(|id| self.hasher.hash(id.as_bytes())));
+        let is_new = ids.iter().zip(&hashes).all(|(id, hash)| self.slot_of(*hash, *id).is_none());
+        if is_new && ids.len() as u64 > self.capacity {
+            ids.iter().for_each(|id| self.push(*id));
+        } else if is_new {
+            self.forget_before(ids.len());
+            for (id, hash) in ids.iter().zip(&hashes) {
+                let slot = self.take_slot(*id);
+                self.index.insert(*hash, slot);
+            }
         }
-        for id in ids {
-            let slot = self.take_slot(*id);
-            self.index.insert(self.hasher.hash(id.as_bytes()), slot);
+        self.hashes = hashes;
+        is_new
+    }
+
+    /// Forgets the ids whose slots the next `count` positions will take, of which there are at most `capacity`.
+    fn forget_before(&mut self, count: usize) {
+        for position in (1..=count as u64).map(|distance| self.last.plus(distance)) {
+            let slot = self.slot(position);
+            let Some(old) = self.ring.get(slot) else { return };
+            // A newer position may have the same id: then its slot stands in the index.
+            self.index.remove(self.hasher.hash(old.as_bytes()), index_slot(slot));
         }
-        true
     }
 
     /// Adds the id of the next position, and drops the oldest id if the window is full.
     pub(crate) fn push(&mut self, id: EventId) {
+        self.forget_before(1);
         let slot = self.take_slot(id);
         self.remember(self.hasher.hash(id.as_bytes()), slot);
     }
 
-    /// Writes the id of the next position into its slot, and forgets the id that it drops.
+    /// Writes the id of the next position into its slot, whose id was forgotten.
     fn take_slot(&mut self, id: EventId) -> u32 {
         self.last = self.last.next();
         let slot = self.slot(self.last);
-        if let Some(place) = self.ring.get_mut(slot) {
-            let old = std::mem::replace(place, id);
-            // A newer position may have the same id: then its slot stands in the index.
-            self.index.remove(self.hasher.hash(old.as_bytes()), index_slot(slot));
-        } else {
-            self.ring.push(id);
+        match self.ring.get_mut(slot) {
+            Some(place) => *place = id,
+            None => self.ring.push(id),
         }
         index_slot(slot)
     }
@@ -97,9 +117,12 @@ impl Window {
 
     /// Returns the newest position of an id, if the id is in the window.
     pub(crate) fn find(&self, id: EventId) -> Option<Position> {
-        let hash = self.hasher.hash(id.as_bytes());
-        let slot = self.index.find(hash, |slot| self.ring.get(slot as usize) == Some(&id))?;
+        let slot = self.slot_of(self.hasher.hash(id.as_bytes()), id)?;
         Some(self.position(slot))
+    }
+
+    fn slot_of(&self, hash: u64, id: EventId) -> Option<u32> {
+        self.index.find(hash, |slot| self.ring.get(slot as usize) == Some(&id))
     }
 
     /// Returns the oldest position whose id is here; one after the last if there is none.
@@ -165,6 +188,13 @@ mod tests {
             let many: Vec<EventId> = ids.iter().map(|number| id(*number)).collect();
             let mut extended = Window::with_capacity(Hasher::new(&[3; 16]), Position(start), capacity);
             many.chunks(batch).for_each(|ids| extended.extend(ids));
+            let mut together = Window::with_capacity(Hasher::new(&[3; 16]), Position(start), capacity);
+            for ids in many.chunks(batch) {
+                let is_twice = |(at, id)| ids.iter().take(at).any(|before| before == id);
+                if ids.iter().enumerate().any(is_twice) || !together.push_new(ids) {
+                    ids.iter().for_each(|id| together.push(*id));
+                }
+            }
             for (number, position) in ids.into_iter().zip(start + 1..) {
                 window.push(id(number));
                 log.push((id(number), Position(position)));
@@ -177,6 +207,7 @@ mod tests {
             }
             for number in 1..12 {
                 prop_assert_eq!(extended.find(id(number)), window.find(id(number)));
+                prop_assert_eq!(together.find(id(number)), window.find(id(number)));
             }
             prop_assert_eq!(extended.first(), window.first());
         }

@@ -43,7 +43,7 @@ fn store() -> Store {
         log: 0,
         chunk_bytes: 16 << 20,
         hash_seed: [5; 16],
-        head_cache: 16,
+        head_cache_bytes: 1600,
         block_cache_bytes: 16 << 20,
         catalog_cache_bytes: 1 << 20,
         filter_bytes: 1 << 10,

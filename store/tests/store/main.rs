@@ -1,5 +1,6 @@
 //! Tests of the store through its public interface, over a disk whose power can be cut.
 
+mod continued;
 mod damage;
 mod files;
 mod group_model;

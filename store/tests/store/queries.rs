@@ -274,6 +274,59 @@ fn the_rarest_key_of_an_item_leads() {
 }
 
 #[test]
+fn the_first_event_of_a_key_that_all_chunks_hold_costs_a_few_pages() {
+    let mut world = World::new(600);
+    let mut costs = Vec::new();
+    for round in 0..3 {
+        for number in round * 700..(round + 1) * 700 {
+            let to = stream(&format!("order-{}", number % 300));
+            world.append(1, &[Append::to(to, Expectation::Any, vec![event(number, "Common")])]);
+        }
+        world.seal();
+        for scope in [Scope::Category(category("order")), Scope::Stream(stream("order-0"))] {
+            let of_scope = QueryItem { scope: Some(scope), ..QueryItem::default() };
+            let asked = Read { limit: Some(1), ..of(vec![of_scope]) };
+            let mut scan = world.reader().scan(&asked).expect("begins");
+            let first = scan.next_page(1000).expect("reads").expect("an event");
+            assert_eq!(first[0].position, Position(1));
+            costs.push(scan.counters().pages);
+        }
+    }
+    let export = world.store.export().expect("exports").expect("a checkpoint");
+    let chunks = export.chunks().len() as u64;
+    assert!(chunks > 100 && costs.iter().all(|pages| *pages <= 8), "{costs:?} in {chunks} chunks");
+}
+
+#[test]
+fn a_read_forwards_of_all_that_a_key_has_looks_into_each_chunk_once() {
+    let world = large();
+    let chunks =
+        world.store.export().expect("exports").expect("a checkpoint").chunks().len() as u64;
+    let mut scan = world.reader().scan(&of(vec![tags(&["hot"])])).expect("begins");
+    while scan.next_page(100_000).expect("reads").is_some() {}
+    let counters = scan.counters();
+    assert!(counters.pages <= chunks + 1, "{counters:?} in {chunks} chunks");
+}
+
+#[test]
+fn a_damaged_chunk_hinders_only_the_reads_whose_keys_it_holds() {
+    let world = large();
+    let path = format!("{DIRECTORY}/chunks/chunk-{:010}", 2);
+    world.vfs.truncate(std::path::Path::new(&path), 0).expect("is there");
+    let read_all = |item: QueryItem| {
+        let mut scan = world.reader().scan(&of(vec![item])).expect("begins");
+        let mut found = 0;
+        while let Some(page) = scan.next_page(1000)? {
+            found += page.len();
+        }
+        Ok::<usize, quorate_store::Fault>(found)
+    };
+    let rare = QueryItem { types: vec![kind("Rare")], ..QueryItem::default() };
+    assert_eq!(read_all(rare).expect("the chunk has none"), 8);
+    assert!(read_all(tags(&["hot"])).is_err(), "the chunk has some");
+}
+
+#[test]
 fn a_condition_that_begins_in_the_tail_costs_nothing_on_disk() {
     let mut world = large();
     world

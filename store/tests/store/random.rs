@@ -1,6 +1,8 @@
 //! Random appends, changes, snapshots, repetitions, seals, restarts and reads: the store, another store that
 //! seals at other times, and the model must agree on every answer.
 
+use std::path::PathBuf;
+
 use proptest::prelude::*;
 use quorate_proto::{
     Append, Bounds, ChangeKind, Condition, CorrelationId, Direction, Expectation, ListRequest,
@@ -8,7 +10,7 @@ use quorate_proto::{
     Source, Tag, Timestamp, Version,
 };
 use quorate_store::vfs::{MemVfs, Survival};
-use quorate_store::{Payload, Prejudged, Store, Verdict};
+use quorate_store::{Payload, Prejudged, Verdict};
 
 use crate::model::Model;
 use crate::names::list;
@@ -16,6 +18,7 @@ use crate::support::{
     Ask, World, category, command_of, exactly, id, kind, open, read, require, seal_all, stream,
     write,
 };
+use crate::twins::{Node, files};
 
 const STREAMS: [&str; 6] = ["order-1", "order-2", "acme/order-1", "acme/eu/bill-1", "bill", "x-9"];
 const TAGS: [&str; 3] = ["red", "green", "blue"];
@@ -246,11 +249,11 @@ fn any_op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// A store, its model, a store of the same log that seals at once, and the requests sent so far.
+/// A store, its model, a store of the same log that seals at once and remembers all heads, and the requests sent so far.
 struct Pair {
     world: World,
     model: Model,
-    other: Store,
+    other: Node,
     sent: Vec<Ask>,
     next_id: u64,
 }
@@ -258,7 +261,9 @@ struct Pair {
 impl Pair {
     fn new(chunk_bytes: u64) -> Pair {
         let (world, model) = (World::new(chunk_bytes), Model::default());
-        let other = open(&MemVfs::new(), &world.options).expect("a new store");
+        let mut other = Node::new(chunk_bytes);
+        other.options.head_cache_bytes = 10_000;
+        other.store = open(&other.vfs, &other.options).expect("opens");
         Pair { world, model, other, sent: Vec::new(), next_id: 0 }
     }
 
@@ -352,6 +357,7 @@ impl Pair {
                 let attachment = self.world.store.attachment().clone();
                 let point = self.world.reader().point();
                 self.world.restart(Survival::Seeded(seed));
+                self.other.restart(Survival::Seeded(seed), &self.world.log);
                 prop_assert_eq!(self.world.store.attachment(), &attachment);
                 prop_assert_eq!(self.world.reader().point(), point);
                 prop_assert_eq!(self.world.store.position().0, self.model.events.len() as u64);
@@ -362,7 +368,7 @@ impl Pair {
             }
             Op::List(request) => {
                 let expected = self.model.names(&request);
-                for reader in [self.world.reader(), self.other.reader()] {
+                for reader in [self.world.reader(), self.other.store.reader()] {
                     prop_assert_eq!(&list(&reader, &request), &expected, "{:?}", request);
                 }
             }
@@ -407,10 +413,10 @@ impl Pair {
     fn apply(&mut self, payload: Payload) -> Result<Vec<Verdict>, TestCaseError> {
         let verdicts = self.world.apply(payload);
         let entry = self.world.log.last().expect("just applied").clone();
-        let other = self.other.apply(entry).expect("applies");
+        let other = self.other.apply(&entry);
         prop_assert_eq!(&other, &verdicts);
-        prop_assert_eq!(self.other.reader().point(), self.world.reader().point());
-        seal_all(&mut self.other).expect("seals");
+        prop_assert_eq!(self.other.store.reader().point(), self.world.reader().point());
+        seal_all(&mut self.other.store).expect("seals");
         Ok(verdicts)
     }
 
@@ -444,5 +450,11 @@ proptest! {
         }
         let everything = read(&pair.world.reader(), &Model::all(), 1000);
         prop_assert_eq!(everything, pair.model.read(&Model::all()));
+        pair.world.seal();
+        let chunks = |vfs: &MemVfs| {
+            let read = |path: PathBuf| (vfs.read(&path).expect("reads"), path);
+            files(vfs).into_iter().map(read).collect::<Vec<_>>()
+        };
+        prop_assert!(chunks(&pair.world.vfs) == chunks(&pair.other.vfs), "the chunks differ");
     }
 }

@@ -19,7 +19,7 @@ use crate::model::Model;
 use crate::support::{DIRECTORY, category, exactly, open, read, replay, seal_all, stream};
 use crate::twins::{Freed, Node, STREAMS, Twins, files, folder, rewritten, run, scopes};
 
-fn settings(count: Option<u64>, age: Option<u64>, before: Option<u64>) -> ChangeKind {
+pub(crate) fn settings(count: Option<u64>, age: Option<u64>, before: Option<u64>) -> ChangeKind {
     let put = |value: Option<u64>| value.map_or(Setting::Keep, Setting::Put);
     let change =
         SettingsChange { max_count: put(count), max_age_us: put(age), truncate_before: before };
@@ -27,7 +27,7 @@ fn settings(count: Option<u64>, age: Option<u64>, before: Option<u64>) -> Change
 }
 
 #[derive(Clone, Debug)]
-enum Op {
+pub(crate) enum Op {
     /// Streams, their expectation, the number of events for each, and how far back a condition looks.
     Append(Vec<usize>, usize, u64, Option<u64>),
     Change(usize, ChangeKind),
@@ -57,7 +57,7 @@ fn any_change() -> impl Strategy<Value = ChangeKind> {
     ]
 }
 
-fn any_op() -> impl Strategy<Value = Op> {
+pub(crate) fn any_op() -> impl Strategy<Value = Op> {
     let streams = proptest::sample::subsequence((0..STREAMS.len()).collect::<Vec<_>>(), 1..3);
     prop_oneof![
         12 => (streams, 0..5_usize, 1..5_u64, proptest::option::weighted(0.3, 0..20_u64))
@@ -75,7 +75,7 @@ fn any_op() -> impl Strategy<Value = Op> {
 }
 
 impl Twins {
-    fn run(&mut self, op: Op) {
+    pub(crate) fn run(&mut self, op: Op) {
         match op {
             Op::Append(streams, expected, count, back) => {
                 let reader = self.plain.store.reader();

@@ -19,7 +19,7 @@ pub(crate) fn options(chunk_bytes: u64) -> Options {
         log: 0,
         chunk_bytes,
         hash_seed: [5; 16],
-        head_cache: 4,
+        head_cache_bytes: 160,
         block_cache_bytes: 2000,
         catalog_cache_bytes: 1 << 20,
         filter_bytes: 200,

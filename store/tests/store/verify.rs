@@ -42,7 +42,7 @@ fn chunks(vfs: &MemVfs) -> Vec<PathBuf> {
 fn path_of(fault: &Fault) -> &Path {
     match fault {
         Fault::Damaged { path, .. } | Fault::Io { path, .. } | Fault::Foreign { path, .. } => path,
-        Fault::Command { .. } => panic!("{fault}"),
+        Fault::Command { .. } | Fault::Removed { .. } => panic!("{fault}"),
     }
 }
 

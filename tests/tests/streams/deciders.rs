@@ -150,16 +150,34 @@ async fn repetitions(account: &str, accounts: &Accounts, other: &Accounts) {
     other.handle(&account, &Command::Fill(9)).command_id("c4").await.expect("carried out");
     let again = accounts.handle(&account, &Command::Fill(9)).command_id("c4").await.expect("known");
     assert_eq!((again.version.0, again.state.balance), (5, 9));
+    // Nor does it matter that its events would be written otherwise: the store knows their ids.
+    let deposit = Command::Deposit(1);
+    let ann = other.handle(&account, &deposit).command_id("c5").created_by("ann");
+    ann.await.expect("carried out");
+    let bob = accounts.handle(&account, &deposit).command_id("c5").created_by("bob");
+    let again = bob.await.expect("known");
+    assert_eq!((again.version.0, again.is_repetition), (6, true));
+    let deposit = Command::DepositInParts(50, 1);
     let stranger = format!("{account}-stranger");
     let stranger = accounts.handle(&stranger, &deposit).command_id("c1").await.expect("new");
     assert!(!stranger.is_repetition, "the id means another command in another stream");
 }
 
 async fn deletions(accounts: &Accounts, client: &Client) {
+    // Settings are a change of the stream, too, but of none of its events.
+    for accounts in [accounts, &accounts.clone().cache(0).retries(0)] {
+        accounts.handle("set", &Command::Deposit(1)).await.expect("carried out");
+        client.stream("account-set").set(Settings::new().max_count(100)).await.expect("set");
+        accounts.handle("set", &Command::Deposit(2)).await.expect("carried out");
+        accounts.handle("set", &Command::Deposit(3)).await.expect("carried out");
+    }
+    assert_eq!(accounts.load("set").await.expect("loaded").state.balance, 12);
     accounts.handle("deleted", &Command::Deposit(50)).await.expect("carried out");
     client.stream("account-deleted").delete(Expect::Any).await.expect("deleted");
     let done = accounts.handle("deleted", &Command::Fill(70)).await.expect("carried out");
-    assert_eq!((done.version.0, done.state.balance), (2, 70), "not decided on what is gone");
+    assert_eq!((done.version.0, done.state.balance), (2, 70));
+    let stored = accounts.clone().cache(0).load("deleted").await.expect("loaded");
+    assert_eq!(stored.state.balance, 70, "it was not decided on what is gone");
     client.stream("account-deleted").delete(Expect::Any).await.expect("deleted");
     let refused = accounts.handle("deleted", &Command::Withdraw(1)).await.expect_err("refused");
     assert_eq!(refused.refusal(), Some(&NotEnough(0)));

@@ -12,12 +12,15 @@ use crate::evolution::{OnUnknown, decode_known};
 ///
 /// Invariants:
 /// - `state` is made of exactly the events of the stream up to `version`, and there were no others in it at `as_of`.
-/// - A decision on it is appended at exactly `version`, unless the stream was deleted after `as_of`.
+/// - Every change of the stream itself, a deletion for example, up to the version `control` of its control stream is in
+///   `state`. So a decision is appended only where both streams are at exactly these versions.
 #[derive(Clone, Debug)]
 pub(crate) struct Aggregate<S> {
     pub(crate) state: Arc<S>,
     pub(crate) version: Version,
     pub(crate) as_of: Position,
+    /// The version that the control stream has, as far as is known; the store finds out if it has another one.
+    pub(crate) control: Version,
     pub(crate) recent: RecentCommands,
     /// The version of the newest snapshot that was read or begun to write; 0 = none.
     pub(crate) snapshot_at: Version,
@@ -30,6 +33,7 @@ impl<S: Clone + Default> Aggregate<S> {
             state: Arc::default(),
             version: Version::ZERO,
             as_of: Position::ZERO,
+            control: Version::ZERO,
             recent: RecentCommands::default(),
             snapshot_at: Version::ZERO,
         }
@@ -41,6 +45,7 @@ impl<S: Clone + Default> Aggregate<S> {
             state: Arc::new(state),
             version,
             as_of: Position::ZERO,
+            control: Version::ZERO,
             recent: RecentCommands::after(version),
             snapshot_at: version,
         }

@@ -11,7 +11,7 @@ use super::aggregate::Aggregate;
 use super::commands::{Answer, CommandId};
 use super::decide::Decider;
 use super::error::{CommandError, LoadError};
-use super::loading::{Loading, Moment, deletions};
+use super::loading::{Loading, Moment, control_of};
 use super::repository::Repository;
 use super::time::{late, left, rest_after};
 use crate::context::Context;
@@ -49,6 +49,8 @@ enum Appended {
     Now(Answer),
     /// The command had been carried out before.
     Before(Answer),
+    /// The control stream is at that version: the stream was deleted, or set otherwise.
+    Changed(Version),
     Conflict(Conflict),
 }
 
@@ -95,6 +97,11 @@ impl<D: Decider> Attempt<'_, D> {
                     let aggregate = known.insert(self.newest().await?);
                     return self.repetition(first, aggregate).await;
                 }
+                Appended::Changed(control) => {
+                    (aggregate, is_fresh) = (self.refresh(aggregate).await?, true);
+                    aggregate.control = aggregate.control.max(control);
+                    self.repository.cache.note_control(&self.stream, aggregate.control);
+                }
                 Appended::Conflict(conflict) => {
                     conflicts += 1;
                     if conflicts > self.repository.settings.retries {
@@ -138,24 +145,34 @@ impl<D: Decider> Attempt<'_, D> {
         Ok(found.events.first().map(answer))
     }
 
-    /// Appends a decision at exactly the version that it rests on, unless the stream was deleted since.
+    /// Appends a decision at exactly the version that it rests on, if the stream was not deleted since.
     async fn append(
         &self,
         aggregate: &Aggregate<D::State>,
         events: Vec<Event>,
     ) -> Result<Appended, Failure<D>> {
         let expected = aggregate.version.plus(events.len() as u64);
-        let transaction = self.client().transaction();
-        let transaction = transaction
-            .write(self.stream.as_str(), Expect::version(aggregate.version), events)
-            .unless(deletions(&self.stream), aggregate.as_of);
+        let mut transaction = self.client().transaction().write(
+            self.stream.as_str(),
+            Expect::version(aggregate.version),
+            events,
+        );
+        let control = control_of(&self.stream);
+        if let Some(control) = &control {
+            transaction = transaction.require(control.as_str(), Expect::version(aggregate.control));
+        }
         match transaction.commit().await {
             Ok(done) => {
                 let answer = Answer { version: done.version, position: done.position };
                 let is_now = done.version == expected;
                 Ok(if is_now { Appended::Now(answer) } else { Appended::Before(answer) })
             }
-            Err(AppendError::Conflict(conflict)) => Ok(Appended::Conflict(conflict)),
+            Err(AppendError::Conflict(conflict)) => {
+                let failed =
+                    conflict.failures.iter().find(|one| Some(&one.stream) == control.as_ref());
+                let changed = failed.map(|failure| Appended::Changed(failure.actual));
+                Ok(changed.unwrap_or(Appended::Conflict(conflict)))
+            }
             Err(AppendError::Unknown(unknown)) => Err(CommandError::Unknown(unknown)),
             Err(AppendError::Rejected(problem)) => self.rejected(problem).await,
         }
@@ -218,10 +235,12 @@ impl<D: Decider> Attempt<'_, D> {
     }
 
     async fn newest(&self) -> Result<Aggregate<D::State>, Failure<D>> {
+        // A change that was known before the state is read is in the state.
+        let control = self.repository.cache.control(&self.stream);
         let client = self.client();
         let loading = self.loading(&client);
-        let newest = loading.newest::<D>(Position::ZERO);
-        Ok(timeout_at(self.give_up_at, newest).await.map_err(|_| late("command"))??)
+        let newest = timeout_at(self.give_up_at, loading.newest::<D>(Position::ZERO));
+        Ok(Aggregate { control, ..newest.await.map_err(|_| late("command"))?? })
     }
 
     async fn refresh(

@@ -25,11 +25,13 @@ pub struct History<'a, D: Decider> {
     id: String,
     tenant: String,
     until: Option<Timestamp>,
-    /// Returns a state in the form in which changes are found; `None` if nobody asked for changes.
-    in_fields: Option<fn(&D::State) -> Result<serde_json::Value, serde_json::Error>>,
+    /// Writes a state in the form in which changes are found; `None` if nobody asked for changes.
+    in_fields: Option<InFields<D::State>>,
 }
 
 opaque_debug_decider!(History<'_>);
+
+type InFields<S> = fn(&S) -> Result<serde_json::Value, serde_json::Error>;
 
 /// One event of a history. Its `Display` form is for people:
 ///

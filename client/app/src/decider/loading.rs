@@ -11,8 +11,8 @@ use super::error::LoadError;
 use super::snapshots::Snapshots;
 use crate::evolution::OnUnknown;
 
-/// The type of the event by which a stream was deleted, in the stream that holds the changes of that stream.
-const DELETED: &str = "$deleted";
+/// The type of a change that leaves the events of a stream as they are, but for those that were only truncated.
+const SETTINGS: &str = "$settings";
 
 /// The stream of an aggregate, and the way in which it is read.
 pub(crate) struct Loading<'a, S> {
@@ -29,9 +29,10 @@ pub(crate) enum Moment {
     Time(Timestamp),
 }
 
-/// Returns the query for the deletions of a stream.
-pub(crate) fn deletions(stream: &StreamName) -> Query {
-    Query::stream(format!("$${stream}")).types([DELETED])
+/// Returns the name of the control stream, which holds the changes of a stream itself. `None` if the stream's name is so
+/// long that it can have no changes.
+pub(crate) fn control_of(stream: &StreamName) -> Option<StreamName> {
+    StreamName::new(format!("$${stream}")).ok()
 }
 
 impl<S: Clone + Default + Send + Sync + 'static> Loading<'_, S> {
@@ -83,14 +84,25 @@ impl<S: Clone + Default + Send + Sync + 'static> Loading<'_, S> {
         &self,
         mut aggregate: Aggregate<S>,
     ) -> Result<Aggregate<S>, LoadError> {
-        // One read sees what came, and that nothing was deleted meanwhile.
-        let query = Query::stream(self.stream.as_str()).or(deletions(self.stream));
+        let query = Query::stream(self.stream.as_str());
+        // One read sees the events that came, and the changes of the stream itself.
+        let query = match control_of(self.stream) {
+            Some(control) => query.or(Query::stream(control.as_str())),
+            None => query,
+        };
         let mut events = self.client.read(query).after(aggregate.as_of).stream().await?;
         while let Some(event) = events.try_next().await? {
-            if event.stream != *self.stream || event.version != aggregate.version.next() {
-                return self.newest::<D>(Position::ZERO).await;
+            if event.stream != *self.stream && event.kind.as_str() == SETTINGS {
+                aggregate.control = event.version;
+            } else if event.stream == *self.stream && event.version == aggregate.version.next() {
+                aggregate.take::<D>(&event, self.on_unknown)?;
+            } else {
+                // The stream was deleted, or events are missing.
+                let control =
+                    if event.stream == *self.stream { aggregate.control } else { event.version };
+                let newest = self.newest::<D>(Position::ZERO).await?;
+                return Ok(Aggregate { control, ..newest });
             }
-            aggregate.take::<D>(&event, self.on_unknown)?;
         }
         aggregate.as_of = events.as_of();
         Ok(aggregate)

@@ -256,7 +256,7 @@ impl<D: Decision> Attempt<'_, D> {
             transaction = transaction.write(stream, expect, events);
         }
         match transaction.commit().await {
-            // What was appended before `as_of` was made by this command then.
+            // An append from before `as_of` was made by this very command.
             Ok(done) if done.position <= as_of => {
                 Ok(Appended::Before(Answer { version: done.version, position: done.position }))
             }

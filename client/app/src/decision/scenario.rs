@@ -32,31 +32,31 @@ pub fn given_nothing() -> Scenario {
 /// # use quorate_app::evolution::JsonEvents;
 /// # use quorate_client::{Query, RecordedEvent};
 /// # #[derive(serde::Serialize, serde::Deserialize)]
-/// # enum Seat { SeatBooked { seat: String } }
-/// # impl JsonEvents for Seat {}
+/// # enum Booking { SeatBooked { seat: String } }
+/// # impl JsonEvents for Booking {}
 /// # struct Book { flight: u32, seat: String }
 /// # #[derive(Debug, thiserror::Error)] #[error("taken")] struct Taken;
 /// # impl Decision for Book {
 /// #     const NAME: &'static str = "book";
-/// #     type State = Vec<String>; type Event = Seat; type Error = Taken;
+/// #     type State = Vec<String>; type Event = Booking; type Error = Taken;
 /// #     fn query(&self) -> Query { Query::stream(format!("flight-{}", self.flight)) }
-/// #     fn evolve(&self, taken: &mut Vec<String>, Seat::SeatBooked { seat }: Seat, _: &RecordedEvent) { taken.push(seat) }
-/// #     fn decide(&self, taken: &Vec<String>) -> Result<Writes<Seat>, Taken> {
+/// #     fn evolve(&self, taken: &mut Vec<String>, Booking::SeatBooked { seat }: Booking, _: &RecordedEvent) { taken.push(seat) }
+/// #     fn decide(&self, taken: &Vec<String>) -> Result<Writes<Booking>, Taken> {
 /// #         if taken.contains(&self.seat) { return Err(Taken) }
-/// #         let booked = Seat::SeatBooked { seat: self.seat.clone() };
+/// #         let booked = Booking::SeatBooked { seat: self.seat.clone() };
 /// #         Ok(Writes::to(format!("flight-{}", self.flight), [booked]))
 /// #     }
 /// # }
 /// use quorate_app::decision::given;
-/// let booked = || Seat::SeatBooked { seat: "12A".into() };
+/// let booked = || Booking::SeatBooked { seat: "12A".into() };
 ///
 /// given("flight-7", [booked()])
-///     .given_unseen("flight-8", [Seat::SeatBooked { seat: "12B".into() }])
+///     .given_unseen("flight-8", [Booking::SeatBooked { seat: "12B".into() }])
 ///     .when(&Book { flight: 7, seat: "12A".into() })
 ///     .then_error(&Taken);
 /// given("flight-7", [booked()])
 ///     .when(&Book { flight: 7, seat: "12B".into() })
-///     .then_writes(Writes::to("flight-7", [Seat::SeatBooked { seat: "12B".into() }]));
+///     .then_writes(Writes::to("flight-7", [Booking::SeatBooked { seat: "12B".into() }]));
 /// ```
 #[derive(Clone, Debug)]
 #[must_use = "nothing is decided before `when`"]
@@ -229,12 +229,12 @@ mod tests {
     use crate::evolution::JsonEvents;
 
     #[derive(Debug, Serialize, Deserialize)]
-    enum Seat {
+    enum Booking {
         Booked(u8),
         Freed(u8),
     }
 
-    impl JsonEvents for Seat {}
+    impl JsonEvents for Booking {}
 
     struct Book(u8);
 
@@ -245,35 +245,35 @@ mod tests {
     impl Decision for Book {
         const NAME: &'static str = "book";
         type State = Vec<u8>;
-        type Event = Seat;
+        type Event = Booking;
         type Error = Taken;
 
         fn query(&self) -> Query {
             Query::category("flight").types(["Booked"])
         }
 
-        fn evolve(&self, taken: &mut Vec<u8>, event: Seat, _: &RecordedEvent) {
+        fn evolve(&self, taken: &mut Vec<u8>, event: Booking, _: &RecordedEvent) {
             match event {
-                Seat::Booked(seat) => taken.push(seat),
-                Seat::Freed(seat) => taken.retain(|one| *one != seat),
+                Booking::Booked(seat) => taken.push(seat),
+                Booking::Freed(seat) => taken.retain(|one| *one != seat),
             }
         }
 
-        fn decide(&self, taken: &Vec<u8>) -> Result<Writes<Seat>, Taken> {
+        fn decide(&self, taken: &Vec<u8>) -> Result<Writes<Booking>, Taken> {
             match taken.contains(&self.0) {
                 true => Err(Taken),
-                false => Ok(Writes::to("flight-7", [Seat::Booked(self.0)])),
+                false => Ok(Writes::to("flight-7", [Booking::Booked(self.0)])),
             }
         }
     }
 
     #[test]
     fn a_decision_rests_on_what_its_query_finds_and_on_earlier_decisions() {
-        given("flight-7", [Seat::Booked(1)])
-            .given_unseen("train-1", [Seat::Booked(2)])
+        given("flight-7", [Booking::Booked(1)])
+            .given_unseen("train-1", [Booking::Booked(2)])
             .when(&Book(2))
             .then_state(&vec![1])
-            .then_writes(Writes::to("flight-7", [Seat::Booked(2)]))
+            .then_writes(Writes::to("flight-7", [Booking::Booked(2)]))
             .and()
             .when(&Book(2))
             .then_state(&vec![1, 2])
@@ -284,19 +284,22 @@ mod tests {
     #[test]
     #[should_panic(expected = "the query of `book` does not find the given `Freed` in `flight-7`")]
     fn an_event_that_the_query_does_not_find_cannot_be_given() {
-        given("flight-7", [Seat::Booked(1), Seat::Freed(1)]).when(&Book(1)).then_nothing();
+        given("flight-7", [Booking::Booked(1), Booking::Freed(1)]).when(&Book(1)).then_nothing();
     }
 
     #[test]
     #[should_panic(expected = "finds the `Booked` in `flight-7`, which it must not")]
     fn an_event_that_the_query_finds_cannot_be_unseen() {
-        given_nothing().given_unseen("flight-7", [Seat::Booked(1)]).when(&Book(1)).then_nothing();
+        given_nothing()
+            .given_unseen("flight-7", [Booking::Booked(1)])
+            .when(&Book(1))
+            .then_nothing();
     }
 
     #[test]
     #[should_panic(expected = "- to `flight-8` expecting any:\n+ to `flight-7` expecting any:")]
     fn other_writes_than_expected_are_shown() {
-        let expected = Writes::to("flight-8", [Seat::Booked(1)]);
+        let expected = Writes::to("flight-8", [Booking::Booked(1)]);
         given_nothing().when(&Book(1)).then_writes(expected);
     }
 

@@ -57,7 +57,7 @@ pub enum OrRaw<E> {
     /// An event of the set.
     Event(E),
     /// An event of a type that the set does not have.
-    Raw(RecordedEvent),
+    Raw(Box<RecordedEvent>),
 }
 
 impl<E: EventSet> EventSet for OrRaw<E> {
@@ -70,7 +70,7 @@ impl<E: EventSet> EventSet for OrRaw<E> {
 
     fn decode(event: &RecordedEvent) -> Result<Option<OrRaw<E>>, DecodeError> {
         let decoded = E::decode(event)?;
-        Ok(Some(decoded.map_or_else(|| OrRaw::Raw(event.clone()), OrRaw::Event)))
+        Ok(Some(decoded.map_or_else(|| OrRaw::Raw(Box::new(event.clone())), OrRaw::Event)))
     }
 
     fn types() -> Vec<&'static str> {

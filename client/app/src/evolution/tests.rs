@@ -147,7 +147,7 @@ fn what_no_set_knows_is_an_error_or_passed_over_or_raw() {
     assert!(error.contains("type `Shipped`) cannot be read: no event"), "{error}");
     assert_eq!(decode_known::<Evolved>(&event, OnUnknown::Skip).expect("skipped"), None);
     let raw = decode_known::<OrRaw<Evolved>>(&event, OnUnknown::Error).expect("raw");
-    assert_eq!(raw, Some(OrRaw::Raw(event)));
+    assert_eq!(raw, Some(OrRaw::Raw(Box::new(event))));
 }
 
 #[test]

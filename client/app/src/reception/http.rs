@@ -62,7 +62,7 @@ const CORRELATION_ID: &str = "x-correlation-id";
 /// The header of an answer that carries the position to read at least.
 const POSITION: &str = "quorate-position";
 
-/// What a request says of its command beside the command itself, as an extractor: the `Idempotency-Key` and the
+/// The headers of a command, as an extractor: the `Idempotency-Key` and the
 /// `X-Correlation-Id`. The user and the tenant are those of the [`Context`] that the application's authentication put
 /// into the extensions of the request; headers are not believed about them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

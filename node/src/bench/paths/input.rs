@@ -94,7 +94,7 @@ pub(super) fn store(
         log: 0,
         chunk_bytes,
         hash_seed: [5; 16],
-        head_cache: 100_000,
+        head_cache_bytes: 96 << 20,
         block_cache_bytes,
         catalog_cache_bytes: 16 << 20,
         filter_bytes: 16 << 20,

@@ -50,11 +50,13 @@ impl<H: Host> Rest<H> {
         }
         let step = self.stopping.run_until_cancelled(self.subscription.next()).await;
         Ok(match step.unwrap_or_else(|| Err(stops()))? {
-            Step::Point { cursor, snapshot, passed_over } => Message::Point(v1::ReadPoint {
+            Step::Point { cursor, point, snapshot, passed_over } => Message::Point(v1::ReadPoint {
                 as_of: cursor.position.0,
                 version: cursor.version.map(u64::from),
                 snapshot: snapshot.map(v1::Snapshot::from),
                 snapshot_schema_passed_over: passed_over.unwrap_or_default(),
+                log_index: point.log_index.0,
+                log_time: point.log_time.0,
             }),
             Step::Events(Encoded(messages)) => {
                 self.made = messages;

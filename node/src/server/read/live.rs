@@ -11,6 +11,7 @@ use quorate_store::{Reader, StoredEvent};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use super::beginning::EarlyReads;
 use super::cursor::Cursor;
 use super::mailbox::Mailbox;
 use super::matching::{Filter, MatchInput, SubscriptionIndex};
@@ -36,6 +37,7 @@ pub(crate) struct Live<H: Host> {
     joined: Arc<Notify>,
     /// The pages that may still be read ahead.
     ahead: Arc<Semaphore>,
+    pub(super) early: EarlyReads,
 }
 
 /// Invariants:
@@ -73,7 +75,8 @@ impl<H: Host> Live<H> {
     pub(crate) fn start(replica: Replica<H>) -> Arc<Live<H>> {
         let (subscriptions, joined) = (Mutex::default(), Arc::new(Notify::new()));
         let ahead = Arc::new(Semaphore::new(AHEAD_MAX));
-        let live = Arc::new(Live { replica, subscriptions, joined: joined.clone(), ahead });
+        let early = EarlyReads::default();
+        let live = Arc::new(Live { replica, subscriptions, joined: joined.clone(), ahead, early });
         tokio::spawn(hand_out(Arc::downgrade(&live), joined));
         tokio::spawn(stay_in_touch(Arc::downgrade(&live)));
         live

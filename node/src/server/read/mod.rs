@@ -10,9 +10,11 @@
 //! up to a point that is at least where `Live` was at that moment; events up to that point in the mailbox are passed
 //! over. A mailbox is bounded: a subscription that does not keep up loses it, and scans again, at its own speed.
 //!
-//! Each file uses only those before it: `cursor`, `form`, `mailbox`, `matching`, `live`, `page`, `subscription`, `answer`.
+//! Each file uses only those before it: `cursor`, `form`, `page`, `beginning`, `mailbox`, `matching`, `live`,
+//! `point`, `subscription`, `answer`.
 
 mod answer;
+mod beginning;
 mod cursor;
 mod form;
 mod live;
@@ -29,6 +31,6 @@ mod tests;
 pub(crate) use answer::{next_messages, stream};
 pub(crate) use live::Live;
 pub(crate) use names::stream as stream_of_names;
-pub(crate) use point::{reach, refuse_the_future};
+pub(crate) use point::{reach, reach_reading, refuse_the_future};
 pub(crate) use show::of_scope;
 pub(crate) use subscription::{Step, Subscription};

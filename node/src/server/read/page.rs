@@ -5,10 +5,13 @@ use quorate_store::{Fault, Scan};
 use super::cursor::Cursor;
 use super::form::{Form, Formed, MESSAGE_BYTES};
 
-/// The bytes of events in the first page of a scan, which is on its way while the next one is read …
+/// The bytes of events in the first page of a scan, which is on its way while the next one is read; each page is twice
+/// as large as the one before it …
 pub(super) const FIRST_PAGE_BYTES: usize = MESSAGE_BYTES;
-/// … and in the others. To hand a page from thread to thread costs as much as to read some dozens of events.
+/// … up to this size. To hand a page from thread to thread costs as much as to read some dozens of events.
 pub(super) const PAGE_BYTES: usize = 4 * MESSAGE_BYTES;
+/// The bytes of events in the first page of a read that waits for its point meanwhile.
+pub(super) const EARLY_PAGE_BYTES: usize = 2 * MESSAGE_BYTES;
 /// The most pages of the store that are searched in one step: a scan that finds nothing must return now and then, to
 /// learn that its client has left, and to send a sign that this node still searches.
 const STORE_PAGES_MAX: usize = 16;

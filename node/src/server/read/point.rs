@@ -8,6 +8,10 @@ use quorate_raft::host::Host;
 use quorate_store::{Fault, Reader};
 use tokio::time::Instant;
 
+use super::beginning::Beginning;
+use super::form::Form;
+use super::live::Live;
+use super::page::EARLY_PAGE_BYTES;
 use crate::server::problem;
 
 /// The time within which a node must learn where the log ends; a subscription is not kept waiting longer.
@@ -32,6 +36,39 @@ pub(crate) async fn reach<H: Host>(
     };
     reached.map_err(problem::of_lost_read)?;
     replica.reader().ok_or_else(problem::not_ready)
+}
+
+/// Does the same for a read, and begins it meanwhile. A linearizable read must show every entry up to the index that the
+/// leader names. What is read before that is known shows them if this node had applied them when the read came; then
+/// the beginning is returned too, and otherwise it is lost.
+pub(crate) async fn reach_reading<H: Host, F: Form>(
+    live: &Live<H>,
+    read: &Read,
+    deadline: Instant,
+) -> Result<(Reader, Option<Beginning<F>>), Problem> {
+    let replica = &live.replica;
+    // The rest of another node's answer is as of a point that this node may not have reached yet.
+    let waits = read.consistency != Consistency::Linearizable || read.continues.is_some();
+    if waits || !live.early.may_begin() {
+        return Ok((reach(replica, read.consistency, deadline).await?, None));
+    }
+    let (Some(early), Some(permit)) = (replica.reader(), live.may_read_ahead()) else {
+        return Ok((reach(replica, read.consistency, deadline).await?, None));
+    };
+    let shown = early.point().log_id;
+    let asked = read.clone();
+    let begun = replica.host().run(move || Beginning::read(&early, &asked, EARLY_PAGE_BYTES));
+    let index = replica.read_index(deadline).await.map_err(problem::of_lost_read)?;
+    if shown.is_some_and(|shown| shown.index >= index) {
+        let reader = replica.reader().ok_or_else(problem::not_ready)?;
+        // A fault is found again by whoever begins anew.
+        let begun = begun.await.ok();
+        drop(permit);
+        return Ok((reader, begun));
+    }
+    live.early.was_too_early();
+    replica.applied(index, deadline).await.map_err(problem::of_lost_read)?;
+    Ok((replica.reader().ok_or_else(problem::not_ready)?, None))
 }
 
 /// Refuses a subscription that begins after the end of the log: events appended up to there would be passed over in

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use quorate_proto::limits::READ_MESSAGE_BYTES;
 use quorate_proto::wire::LIFE_SIGN_EVERY;
-use quorate_proto::{Bounds, Consistency, Problem, Read, RecordedSnapshot, Source};
+use quorate_proto::{Bounds, Consistency, LogPoint, Problem, Read, RecordedSnapshot, Source};
 use quorate_raft::host::Host;
 use quorate_store::defect::{Defect, is_present};
 use quorate_store::{Fault, Reader, Scan, StoredEvent};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
+use super::beginning::Beginning;
 use super::cursor::Cursor;
 use super::form::{Form, Formed};
 use super::live::{Live, Place};
@@ -26,6 +27,7 @@ pub(crate) enum Step<F> {
     /// The first step: the point of the first scan, and the requested snapshot.
     Point {
         cursor: Cursor,
+        point: LogPoint,
         snapshot: Option<RecordedSnapshot>,
         /// The schema of a snapshot that the client does not understand.
         passed_over: Option<u32>,
@@ -55,13 +57,15 @@ pub(crate) struct Subscription<H: Host, F> {
     read: Read,
     cursor: Cursor,
     phase: Phase<F>,
+    /// The size of the last page.
+    page_bytes: usize,
     /// True if `caught_up` was sent, and no `fell_behind` since then.
     is_caught_up: bool,
 }
 
 enum Phase<F> {
-    /// Nothing was read yet.
-    Point,
+    /// Nothing was given out yet; the beginning may have been read already.
+    Point(Option<Box<Beginning<F>>>),
     /// A scan is under way. A subscription that has a place took it before the scan began.
     Scan {
         next: Next<F>,
@@ -76,7 +80,8 @@ enum Next<F> {
     /// A new scan, of everything above the cursor.
     New,
     Page(Page<F>),
-    Rest(Box<Scan>),
+    /// A page of so many bytes.
+    Rest(Box<Scan>, usize),
     /// A page that is being read while the one before it is on its way. The permit bounds how many there are.
     Ahead(BoxFuture<'static, Result<Page<F>, Fault>>, OwnedSemaphorePermit),
 }
@@ -84,20 +89,27 @@ enum Next<F> {
 impl<H: Host, F: Form> Subscription<H, F> {
     /// Returns the subscription that answers `read`, on a node that has reached the point that its consistency demands.
     pub(crate) fn begin(live: Arc<Live<H>>, reader: Reader, read: Read) -> Subscription<H, F> {
-        let (cursor, phase) = (Cursor::default(), Phase::Point);
-        Subscription { live, reader, read, cursor, phase, is_caught_up: false }
+        let (cursor, phase) = (Cursor::default(), Phase::Point(None));
+        let page_bytes = FIRST_PAGE_BYTES;
+        Subscription { live, reader, read, cursor, phase, page_bytes, is_caught_up: false }
+    }
+
+    /// Uses a beginning that was read already, as of a point that the read's consistency allows.
+    #[must_use]
+    pub(crate) fn with(self, beginning: Option<Beginning<F>>) -> Subscription<H, F> {
+        Subscription { phase: Phase::Point(beginning.map(Box::new)), ..self }
     }
 
     /// Returns the next step, and waits while there is none. A call that is cancelled loses events: the subscription
     /// must be dropped then.
     pub(crate) async fn next(&mut self) -> Result<Step<F>, Problem> {
         loop {
-            if self.read.limit == Some(0) && !matches!(self.phase, Phase::Point) {
+            if self.read.limit == Some(0) && !matches!(self.phase, Phase::Point(_)) {
                 self.phase = Phase::End;
             }
             // A phase that is cut short leaves the end behind, never half a phase.
             let step = match std::mem::replace(&mut self.phase, Phase::End) {
-                Phase::Point => Some(self.point().await?),
+                Phase::Point(beginning) => Some(self.point(beginning).await?),
                 Phase::Scan { next, place } => self.scan(next, place).await?,
                 Phase::Live(place) => self.live(place).await?,
                 Phase::End => Some(Step::End),
@@ -109,16 +121,16 @@ impl<H: Host, F: Form> Subscription<H, F> {
     }
 
     /// Begins the first scan, and reads its first page in the same step: most reads are short.
-    async fn point(&mut self) -> Result<Step<F>, Problem> {
-        let (reader, read) = (self.reader.clone(), self.read.clone());
-        let begun = self.run(move || {
-            let scan = Box::new(reader.scan(&read)?);
-            let snapshot = scan.snapshot().cloned();
-            let passed_over = scan.snapshot_schema_passed_over();
-            Ok((snapshot, passed_over, Page::fetch(scan, FIRST_PAGE_BYTES)?))
-        });
-        let begun = begun.await.map_err(|fault| self.problem_of(&fault))?;
-        let (snapshot, passed_over, page) = begun;
+    async fn point(&mut self, beginning: Option<Box<Beginning<F>>>) -> Result<Step<F>, Problem> {
+        let begun = match beginning {
+            Some(beginning) => *beginning,
+            None => {
+                let (reader, read) = (self.reader.clone(), self.read.clone());
+                let begun = self.run(move || Beginning::read(&reader, &read, FIRST_PAGE_BYTES));
+                begun.await.map_err(|fault| self.problem_of(&fault))?
+            }
+        };
+        let Beginning { point, snapshot, passed_over, page } = begun;
         if let Some(snapshot) = &snapshot {
             self.read.bounds.after = snapshot.snapshot.version.0;
         }
@@ -126,7 +138,7 @@ impl<H: Host, F: Form> Subscription<H, F> {
         self.read.snapshot_schema_max = None;
         let cursor = page.end;
         self.phase = Phase::Scan { next: Next::Page(page), place: None };
-        Ok(Step::Point { cursor, snapshot, passed_over })
+        Ok(Step::Point { cursor, point, snapshot, passed_over })
     }
 
     /// Gives out the next page. After the last one, a read that follows takes a place with [`Live`] and scans once
@@ -138,10 +150,11 @@ impl<H: Host, F: Form> Subscription<H, F> {
     ) -> Result<Option<Step<F>>, Problem> {
         let fetched = match next {
             Next::Page(page) => Ok(page),
-            Next::Rest(scan) => self.run(move || Page::fetch(scan, PAGE_BYTES)).await,
+            Next::Rest(scan, bytes) => self.run(move || Page::fetch(scan, bytes)).await,
             Next::Ahead(page, _permit) => page.await,
             Next::New => {
                 let (reader, read) = (self.reader.clone(), self.rest());
+                self.page_bytes = FIRST_PAGE_BYTES;
                 let begun = move || Page::fetch(Box::new(reader.scan(&read)?), FIRST_PAGE_BYTES);
                 self.run(begun).await
             }
@@ -196,10 +209,12 @@ impl<H: Host, F: Form> Subscription<H, F> {
     }
 
     /// Begins with the next page while the one before it is sent, unless many do so already.
-    fn go_on(&self, scan: Box<Scan>) -> Next<F> {
+    fn go_on(&mut self, scan: Box<Scan>) -> Next<F> {
+        let bytes = (2 * self.page_bytes).min(PAGE_BYTES);
+        self.page_bytes = bytes;
         match self.live.may_read_ahead() {
-            Some(permit) => Next::Ahead(self.run(move || Page::fetch(scan, PAGE_BYTES)), permit),
-            None => Next::Rest(scan),
+            Some(permit) => Next::Ahead(self.run(move || Page::fetch(scan, bytes)), permit),
+            None => Next::Rest(scan, bytes),
         }
     }
 

@@ -92,11 +92,12 @@ impl Tail {
         StreamSlot(self.write().streams.put(hash, name, head))
     }
 
-    /// Returns the heads of at most `max` streams, of those that came last. Meant for a tail that gets no more events.
-    pub(crate) fn newest_heads(&self, max: usize) -> Vec<(StreamName, StreamHead)> {
-        let contents = self.read();
-        let newest = contents.streams.newest().take(max);
-        newest.map(|stream| (stream.name.clone(), stream.head)).collect()
+    /// Gives each stream and its head to `work`, with true if it has events here. Meant for a tail that gets no more
+    /// events.
+    pub(crate) fn each_head(&self, mut work: impl FnMut(&StreamName, StreamHead, bool)) {
+        for stream in self.read().streams.all() {
+            work(&stream.name, stream.head, !stream.ordinals().is_empty());
+        }
     }
 
     /// Adds the events of an append, which is part of a command: readers see all of them at once. The ids and the events

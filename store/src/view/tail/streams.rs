@@ -83,8 +83,8 @@ impl Streams {
         self.all.iter().filter(|stream| !stream.ordinals().is_empty())
     }
 
-    /// Returns all streams, those that came last first.
-    pub(super) fn newest(&self) -> impl Iterator<Item = &StreamTail> {
-        self.all.iter().rev()
+    /// Returns all streams, those that came last at the end.
+    pub(super) fn all(&self) -> &[StreamTail] {
+        &self.all
     }
 }

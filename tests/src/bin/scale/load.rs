@@ -53,6 +53,8 @@ pub(crate) struct Load {
 #[derive(Debug)]
 struct State {
     random: Random,
+    /// The events that writers may take on before the next pause.
+    limit: u64,
     /// The events that writers have taken on, and the streams that have an event among them.
     taken: u64,
     founded: u64,
@@ -61,12 +63,18 @@ struct State {
 
 impl Load {
     pub(crate) fn new(shape: Shape) -> Load {
-        let state =
-            State { random: Random::new(1), taken: 0, founded: 0, progress: Progress::default() };
+        let (random, progress) = (Random::new(1), Progress::default());
+        let state = State { random, limit: 0, taken: 0, founded: 0, progress };
         Load { shape, state: Mutex::new(state) }
     }
 
-    pub(crate) fn start(self: &Arc<Load>, client: &Client) -> JoinSet<Result<(), Failure>> {
+    /// Starts writers, which append until there are `limit` events.
+    pub(crate) fn start(
+        self: &Arc<Load>,
+        client: &Client,
+        limit: u64,
+    ) -> JoinSet<Result<(), Failure>> {
+        self.lock().limit = limit.min(self.shape.events);
         let mut writers = JoinSet::new();
         for _ in 0..self.shape.writers {
             writers.spawn(Arc::clone(self).write(client.clone()));
@@ -99,10 +107,10 @@ impl Load {
         Ok(())
     }
 
-    /// Returns the streams of the next append, and the numbers for its events; `None` if all events were taken on.
+    /// Returns the streams of the next append, and the numbers for its events; `None` if enough events were taken on.
     fn next(&self) -> Option<(BTreeSet<u64>, Random)> {
         let mut state = self.lock();
-        if state.taken >= self.shape.events {
+        if state.taken >= state.limit {
             return None;
         }
         state.taken += self.shape.events_per_append;

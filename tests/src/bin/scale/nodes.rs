@@ -31,12 +31,31 @@ pub(crate) struct Cluster {
     port: u16,
     process: Child,
     pids: Vec<u32>,
+    /// The CPU time that counted before the nodes were last started, and what they then took until they served.
+    past: Duration,
+    opening: Duration,
+}
+
+/// The start of a cluster whose nodes were killed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Opened {
+    /// The time from the start to the first answer of a linearizable read.
+    pub(crate) after: Duration,
+    pub(crate) resident_bytes: u64,
 }
 
 impl Cluster {
     pub(crate) fn start(folder: &Path, nodes: usize, port: u16) -> Result<Cluster, Failure> {
         let process = dev(folder, nodes, port)?;
-        Ok(Cluster { folder: folder.to_owned(), nodes, port, process, pids: Vec::new() })
+        Ok(Cluster {
+            folder: folder.to_owned(),
+            nodes,
+            port,
+            process,
+            pids: Vec::new(),
+            past: Duration::ZERO,
+            opening: Duration::ZERO,
+        })
     }
 
     /// Connects once a majority serves.
@@ -62,15 +81,19 @@ impl Cluster {
         Ok(client)
     }
 
+    /// Returns the resources taken now. CPU time counts from the beginning, without that for opening.
     pub(crate) async fn usage(&self, client: &Client) -> Result<Usage, Failure> {
-        let mut usage = Usage::default();
+        let mut usage = Usage { cpu: self.past + self.cpu()? - self.opening, ..Usage::default() };
         for pid in &self.pids {
-            usage.cpu += cpu(*pid)?;
             usage.resident_bytes = usage.resident_bytes.max(resident_bytes(*pid)?);
         }
         let status = client.status().await?;
         usage.disk_bytes = status.nodes.iter().map(|node| node.disk_bytes).sum();
         Ok(usage)
+    }
+
+    fn cpu(&self) -> Result<Duration, Failure> {
+        self.pids.iter().map(|pid| cpu(*pid)).sum()
     }
 
     /// Kills all processes with SIGKILL, and waits until they are gone and their ports are free.
@@ -85,16 +108,23 @@ impl Cluster {
         let _ = self.process.wait();
     }
 
-    /// Starts the killed cluster again, and returns how long it took to answer a linearizable read.
+    /// Kills the cluster and starts it again.
     ///
     /// The ports are taken for a moment while the ends of the last connections are still on their way.
-    pub(crate) async fn start_again(&mut self) -> Result<Duration, Failure> {
+    pub(crate) async fn open_again(&mut self) -> Result<(Client, Opened), Failure> {
+        self.past += self.cpu()? - self.opening;
+        self.kill();
         let first = Instant::now();
         loop {
             let began_at = Instant::now();
             self.process = dev(&self.folder, self.nodes, self.port)?;
             match self.connect().await {
-                Ok(_) => return Ok(began_at.elapsed()),
+                Ok(client) => {
+                    let after = began_at.elapsed();
+                    self.opening = self.cpu()?;
+                    let resident_bytes = self.usage(&client).await?.resident_bytes;
+                    return Ok((client, Opened { after, resident_bytes }));
+                }
                 Err(error) if first.elapsed() > PATIENCE => return Err(error),
                 Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
             }

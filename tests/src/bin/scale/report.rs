@@ -3,12 +3,14 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use crate::cpu_between;
 use crate::load::{Progress, Shape};
-use crate::nodes::Usage;
+use crate::nodes::{Opened, Usage};
 
-/// The most stretches into which a run is divided; their ends are what tables and plots show.
-const STRETCHES_MAX: usize = 20;
+/// The number of stretches, about, into which a run is divided; their ends are what tables and plots show.
+const STRETCHES: u64 = 20;
+/// The events of the first stretch, with which others are compared, and the fewest of any.
+const FIRST: u64 = 1_000_000;
+const FEWEST: u64 = 100_000;
 
 /// The state at one moment, and the latencies since the moment before.
 #[derive(Clone, Debug, Default)]
@@ -41,8 +43,25 @@ pub(crate) struct Summary {
     pub(crate) shape: Shape,
     pub(crate) nodes: usize,
     pub(crate) samples: Vec<Sample>,
-    /// The time from the start of the killed nodes to the first answer.
-    pub(crate) opened: Duration,
+    pub(crate) openings: Vec<Opening>,
+}
+
+/// A start of the killed nodes with so many events.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Opening {
+    pub(crate) events: u64,
+    pub(crate) opened: Opened,
+}
+
+impl Opening {
+    /// The number of events, in millions.
+    pub(crate) fn millions(&self) -> f64 {
+        self.events as f64 / 1e6
+    }
+
+    pub(crate) fn seconds(&self) -> f64 {
+        self.opened.after.as_secs_f64()
+    }
 }
 
 impl Sample {
@@ -73,7 +92,7 @@ impl Stretch {
         Some(Stretch {
             millions: last.events as f64 / 1e6,
             events_per_second: events / (last.at - first.at).as_secs_f64(),
-            cpu_us_per_event: cpu_between(&first.usage, &last.usage).as_secs_f64() * 1e6 / events,
+            cpu_us_per_event: (last.usage.cpu - first.usage.cpu).as_secs_f64() * 1e6 / events,
             p50_ms: quantile(0.5),
             p99_ms: quantile(0.99),
             resident_mib: last.usage.resident_bytes as f64 / f64::from(1 << 20),
@@ -83,14 +102,16 @@ impl Stretch {
 }
 
 impl Summary {
-    /// Returns stretches of about the same number of events.
+    /// Returns stretches: the first million events, and then parts of the same number of events, about.
     pub(crate) fn stretches(&self) -> Vec<Stretch> {
-        let step = self.shape.events.div_ceil(STRETCHES_MAX as u64).max(500_000);
+        let usual = (self.shape.events / STRETCHES).max(FEWEST);
+        let first = if self.shape.events < 2 * FIRST { usual } else { FIRST };
         let mut stretches = Vec::new();
         let mut begin = 0;
         for (at, sample) in self.samples.iter().enumerate() {
             let is_last = at + 1 == self.samples.len();
             let events = sample.events - self.samples.get(begin).map_or(0, |first| first.events);
+            let step = if begin == 0 { first } else { usual.max(first) };
             if events >= step || (is_last && events >= step / 2) {
                 stretches.extend(self.samples.get(begin..=at).and_then(Stretch::of));
                 begin = at;
@@ -144,11 +165,25 @@ impl Summary {
                  {resident_mib:.0} MiB | {disk_bytes_per_event:.0} B |"
             );
         }
-        let _ = writeln!(
-            text,
-            "\nAfter `kill -9` of all nodes, a linearizable read was answered {:.2} s after their start.",
-            self.opened.as_secs_f64()
+        if let [first, .., last] = self.stretches()[..] {
+            let _ = writeln!(
+                text,
+                "\nThe last row beside the first: {:.2} times the rate, {:.2} the CPU time, {:.2} and {:.2} the latencies.",
+                last.events_per_second / first.events_per_second,
+                last.cpu_us_per_event / first.cpu_us_per_event,
+                last.p50_ms / first.p50_ms,
+                last.p99_ms / first.p99_ms,
+            );
+        }
+        text.push_str(
+            "\nAll nodes were killed by SIGKILL and started again; a linearizable read was answered after:\n\n\
+             | million events | time | resident then |\n| ---: | ---: | ---: |\n",
         );
+        for opening in &self.openings {
+            let resident_mib = opening.opened.resident_bytes as f64 / f64::from(1 << 20);
+            let (millions, seconds) = (opening.millions(), opening.seconds());
+            let _ = writeln!(text, "| {millions:.1} | {seconds:.2} s | {resident_mib:.0} MiB |");
+        }
         text
     }
 }
