@@ -67,7 +67,7 @@ impl ProcessManager for PaymentProcess {
         let has_moved_on = trigger.conflict.is_some();
         let event = match &trigger.cause {
             Cause::Event(event) => event,
-            // What has moved on is a trigger of its own, which is next.
+            // The event that was faster is a trigger of its own, which is next.
             Cause::Due(_) if has_moved_on => return Ok(Reaction::nothing()),
             Cause::Due(_) => return checkout.as_ref().map_or_else(nothing, |it| it.give_up(&key)),
         };

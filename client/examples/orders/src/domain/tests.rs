@@ -136,7 +136,7 @@ fn events_of_all_schemas_can_be_read() {
         .sample(cancelled(&reason))
         .check();
     Golden::<PaymentEvent>::new("tests/events/payment")
-        .sample(PaymentEvent::PaymentRequested { customer: customer.clone(), amount: 700 })
+        .sample(PaymentEvent::PaymentRequested { customer, amount: 700 })
         .sample(PaymentEvent::PaymentReceived { amount: 700, reference: "b-1".into() })
         .sample(PaymentEvent::PaymentWithdrawn { reason: reason.clone() })
         .sample(PaymentEvent::PaymentRefunded { amount: 700, reason })

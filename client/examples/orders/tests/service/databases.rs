@@ -43,6 +43,21 @@ async fn a_service_that_starts_again_goes_on() {
     assert_eq!(shop.post.lock().sent.len(), 3);
 }
 
+#[tokio::test]
+async fn a_second_process_stands_by_answers_and_takes_over() {
+    let mut shop = Shop::open().await;
+    let first = shop.open_beside().await;
+    let position = shop.submit_order(ORDER, "ann").await;
+    assert_eq!(shop.see(&format!("{ORDER}?at_least={position}")).await["status"], "submitted");
+    let sales = shop.see(&format!("/tenants/acme/sales?at_least={position}")).await;
+    assert_eq!(sales[0]["submitted"], 1);
+    drop(first);
+    shop.done(&format!("{ORDER}/cancel"), json!({ "reason": "changed my mind" })).await;
+    shop.becomes(ORDER, "cancelled", "withdrawn").await;
+    shop.post.sent(2).await;
+    shop.close().await;
+}
+
 /// A shop with a cache, and a connection to it.
 async fn with_redis(server: &Server) -> (Shop, MultiplexedConnection) {
     let url = format!("redis+unix://{}", server.path("socket"));

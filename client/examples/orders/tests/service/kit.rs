@@ -76,6 +76,14 @@ impl Shop {
         self.open = Some(Open { address, close, service });
     }
 
+    /// Opens the shop in another process, so to say, and speaks with that one from now on; returns the former one, which
+    /// is closed when it is dropped.
+    pub(crate) async fn open_beside(&mut self) -> impl Sized + use<> {
+        let former = self.open.take();
+        self.reopen().await;
+        former
+    }
+
     /// Closes the shop, and checks that the service ends in order.
     pub(crate) async fn close(&mut self) {
         let Open { close, service, .. } = self.open.take().expect("it is open");

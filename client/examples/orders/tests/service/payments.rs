@@ -20,7 +20,7 @@ async fn an_order_that_is_not_paid_in_time_is_cancelled() {
     assert_eq!(refused.status, 422, "{refused:?}");
     let mails = shop.post.sent(2).await;
     assert_eq!(mails[1], "your order 42 is cancelled: not paid in time");
-    // What the process did, it did for the one who submitted the order.
+    // The process did it for the one who submitted the order.
     let history = shop.see(&format!("{ORDER}/history")).await;
     let cancelled = history.as_array().and_then(|entries| entries.last()).expect("an entry");
     assert_eq!((&cancelled["by"], &cancelled["correlation"]), (&json!("ann"), &json!("visit-7")));
