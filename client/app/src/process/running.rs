@@ -13,8 +13,8 @@ use tokio::time::{Instant, sleep_until};
 use crate::process::bookmark::{self, Bookmark, Bookmarks};
 use crate::process::decide;
 use crate::process::error::ProcessError;
+use crate::process::instance_queues::{Begun, InstanceQueues};
 use crate::process::instances::Instances;
-use crate::process::lanes::{Begun, Lanes};
 use crate::process::log::{Interest, Log, LogMessage, Page, Part, Stretch, Subscription};
 use crate::process::manager::ProcessManager;
 use crate::process::settings::Settings;
@@ -38,7 +38,7 @@ pub(crate) struct Running<'a, M, L> {
     settler: Arc<Settler<'a, M, L>>,
     settings: Settings,
     interest: Interest,
-    lanes: Lanes<Job>,
+    lanes: InstanceQueues<Job>,
     under_way: FuturesUnordered<UnderWay<'a>>,
     bookmarks: Bookmarks,
     /// True once everything that was in the log at the start was seen: nothing fires before.
@@ -79,7 +79,7 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
         let mut running = Running {
             settler: Arc::new(settler),
             interest: Interest { source: manager.query(), manager: name.to_owned() },
-            lanes: Lanes::new(settings.lanes, bookmark.handled),
+            lanes: InstanceQueues::new(settings.lanes, bookmark.handled),
             under_way: FuturesUnordered::new(),
             settings,
             bookmarks,

@@ -11,7 +11,7 @@ use super::problem::Problem;
 
 /// An event whose mail was not sent.
 #[derive(Serialize)]
-pub(super) struct Letter {
+pub(super) struct DeadLetter {
     position: u64,
     stream: Option<String>,
     #[serde(rename = "type")]
@@ -21,10 +21,10 @@ pub(super) struct Letter {
     parked_at: String,
 }
 
-impl From<ParkedEvent> for Letter {
-    fn from(parked: ParkedEvent) -> Letter {
+impl From<ParkedEvent> for DeadLetter {
+    fn from(parked: ParkedEvent) -> DeadLetter {
         let ParkedEvent { position, attempts, reason, parked_at, event } = parked;
-        Letter {
+        DeadLetter {
             position: position.0,
             stream: event.as_ref().map(|event| event.stream.to_string()),
             kind: event.as_ref().map(|event| event.kind.to_string()),
@@ -47,9 +47,9 @@ pub(super) struct Replayed {
     replayed: u64,
 }
 
-pub(super) async fn list(State(api): State<Api>) -> Result<Json<Vec<Letter>>, Problem> {
+pub(super) async fn list(State(api): State<Api>) -> Result<Json<Vec<DeadLetter>>, Problem> {
     let parked = api.mails.parked().await?;
-    Ok(Json(parked.into_iter().map(Letter::from).collect()))
+    Ok(Json(parked.into_iter().map(DeadLetter::from).collect()))
 }
 
 pub(super) async fn replay(

@@ -1,4 +1,4 @@
-//! Lanes: the jobs of several instances at once, and those of each instance in order.
+//! The jobs of several instances at once, and those of each instance in order.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
@@ -12,7 +12,7 @@ const TAKEN_IN_PER_LANE: usize = 16;
 /// - At most `width` jobs are under way.
 /// - `open` holds the positions of the events whose jobs are not done: everything before the first of them is handled.
 #[derive(Debug)]
-pub(crate) struct Lanes<J> {
+pub(crate) struct InstanceQueues<J> {
     width: usize,
     under_way: usize,
     /// The waiting jobs of each instance that has a job under way or stands in line.
@@ -33,10 +33,10 @@ pub(crate) struct Begun<J> {
     pub(crate) job: J,
 }
 
-impl<J> Lanes<J> {
+impl<J> InstanceQueues<J> {
     /// Makes empty lanes of a manager that has handled everything up to a position.
-    pub(crate) fn new(width: usize, handled: u64) -> Lanes<J> {
-        Lanes {
+    pub(crate) fn new(width: usize, handled: u64) -> InstanceQueues<J> {
+        InstanceQueues {
             width: width.max(1),
             under_way: 0,
             waiting: HashMap::new(),
@@ -108,7 +108,7 @@ impl<J> Lanes<J> {
 mod tests {
     use super::*;
 
-    fn begin(lanes: &mut Lanes<()>) -> Option<(String, u64)> {
+    fn begin(lanes: &mut InstanceQueues<()>) -> Option<(String, u64)> {
         lanes.begin().map(|begun| (begun.instance, begun.position.unwrap_or_default()))
     }
 
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn instances_go_side_by_side_and_each_in_order() {
-        let mut lanes = Lanes::new(2, 10);
+        let mut lanes = InstanceQueues::new(2, 10);
         for (instance, position) in [("a", 11), ("a", 12), ("b", 13), ("c", 14)] {
             lanes.enter(instance.to_owned(), Some(position), ());
         }
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn everything_before_the_first_open_job_is_handled() {
-        let mut lanes = Lanes::new(4, 10);
+        let mut lanes = InstanceQueues::new(4, 10);
         lanes.enter("a".to_owned(), Some(12), ());
         lanes.enter("b".to_owned(), Some(15), ());
         lanes.pass(20);
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn no_more_is_taken_in_than_there_is_room_for() {
-        let mut lanes = Lanes::new(1, 0);
+        let mut lanes = InstanceQueues::new(1, 0);
         for position in 1..=16 {
             assert!(lanes.has_room());
             lanes.enter("a".to_owned(), Some(position), ());
