@@ -21,7 +21,8 @@ use crate::status::State;
 const NOTE_TIME: Duration = Duration::from_secs(5);
 
 /// Runs a process manager. Several runners may run the same one at once, in one process or in many: each reaction is
-/// made once. They are no faster than one, which handles several [instances at once](ProcessRunner::lanes); the manager keeps running while one of them does.
+/// made once. They are no faster than one, which handles several [instances at once](ProcessRunner::lanes); the manager
+/// keeps running while one of them does.
 #[must_use = "nothing runs before `run`"]
 pub struct ProcessRunner<M> {
     client: Client,
