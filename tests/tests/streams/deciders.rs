@@ -364,7 +364,8 @@ fn a_command_that_all_repeat_is_carried_out_once_while_the_leader_is_killed() {
 /// Handles all commands, each until it is carried out; the processes begin at different places.
 async fn repeat_all(process: usize, addresses: Vec<String>) -> Vec<(u64, u64)> {
     let client = Client::connect(addresses).await.expect("a cluster");
-    let accounts = Arc::new(Accounts::new(client).cache(if process % 2 == 0 { 100 } else { 0 }));
+    let accounts =
+        Arc::new(Accounts::new(client).cache(if process.is_multiple_of(2) { 100 } else { 0 }));
     let mut answers = vec![(0, 0); COMMANDS as usize];
     for at in 0..COMMANDS {
         let number = (at + process as u64 * 3) % COMMANDS;
