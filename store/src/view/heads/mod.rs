@@ -267,7 +267,8 @@ mod tests {
             let hash = hasher.hash_stream(name);
             heads.shard(hash).put(hash, name, head(7, 0, false), chunk);
         };
-        (put("a", Some(3)), put("b", None));
+        put("a", Some(3));
+        put("b", None);
         let state = KeyState { last_chunk: 3, version: Version(7) };
         assert_eq!(heads.key_state(&key("a"), 4), Some(Some(state)));
         assert_eq!(heads.key_state(&key("a"), 3), None);
