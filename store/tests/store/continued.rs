@@ -189,7 +189,7 @@ fn a_query_is_refused_its_rest_exactly_where_an_event_of_the_rest_was_removed_si
                 "{name}: nothing changed"
             );
             twins.at += 2;
-            twins.change(scope.clone(), kind.clone());
+            twins.change(scope.clone(), kind);
             twins.at += 2;
             append(&mut twins, "x-9");
             if is_sealed {

@@ -1,5 +1,10 @@
 //! The code of the guide (`docs/guide.md`), compiled and run: each of its blocks stands here word for word.
 
+#![allow(
+    clippy::enum_variant_names,
+    reason = "the types of events are names that stand alone in the log"
+)]
+
 use std::time::Duration;
 
 use quorate_app::decider::{CommandError, Decider, Repository, given};
