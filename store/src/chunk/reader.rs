@@ -79,7 +79,13 @@ impl Chunk {
             return Err(file.damaged(index.start, why));
         }
         let summary = footer.summary(identity.number);
-        Ok(Chunk { file, footer, summary, blocks, dictionary })
+        let chunk = Chunk { file, footer, summary, blocks, dictionary };
+        // So each block ends behind its beginning: the blocks ascend, and the last one ends with the chunk.
+        if chunk.blocks.last().is_some_and(|last| last.first_ordinal >= chunk.ordinals_end()) {
+            let why = Malformed::new("a block begins after the last event of the chunk");
+            return Err(chunk.file.damaged(index.start, why));
+        }
+        Ok(chunk)
     }
 
     /// Sets the path that its file is about to get, which faults name from now on; until then it has the former one.
