@@ -15,7 +15,7 @@ use quorate_client::{
 use quorate_tests::cluster::{Cluster, PATIENCE};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
-use tokio::time::sleep;
+use tokio::time::timeout;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum AccountEvent {
@@ -250,8 +250,13 @@ fn snapshots_spare_events_and_never_change_a_state() {
             let deposit = Command::Deposit(number);
             let id = format!("s{number}");
             accounts.handle("1", &deposit).command_id(id).await.expect("carried out");
-            // A snapshot is written beside the answer.
-            sleep(Duration::from_millis(100)).await;
+            // A snapshot is written beside the answer, after every third event.
+            let expected = number / 3 * 3;
+            eventually(async || {
+                let kept = client.stream("account-1").snapshot().await.expect("an answer");
+                kept.map_or(0, |kept| kept.version.0) >= expected
+            })
+            .await;
         }
         let kept = client.stream("account-1").snapshot().await.expect("an answer").expect("kept");
         assert_eq!((kept.version.0, kept.schema), (6, 2));
@@ -324,6 +329,12 @@ fn events_that_are_none_of_the_deciders_are_errors_unless_they_are_skipped() {
     });
 }
 
+/// Asks again and again until something holds.
+async fn eventually(holds: impl AsyncFn() -> bool) {
+    let asking = async { while !holds().await {} };
+    timeout(PATIENCE, asking).await.expect("it holds in time");
+}
+
 /// The number of commands, each of which every process handles.
 const COMMANDS: u64 = 300;
 /// The number of processes, which all write to the same accounts.
@@ -338,8 +349,11 @@ fn a_command_that_all_repeat_is_carried_out_once_while_the_leader_is_killed() {
     let tasks: Vec<_> = (0..PROCESSES)
         .map(|process| runtime.spawn(repeat_all(process, addresses.clone())))
         .collect();
-    for _ in 0..2 {
-        runtime.block_on(async { sleep(Duration::from_millis(200)).await });
+    for killed_at in [COMMANDS / 6, COMMANDS / 2] {
+        runtime.block_on(eventually(async || {
+            let read = client.read(Query::category("account")).local().collect().await;
+            read.is_ok_and(|read| read.events.len() as u64 >= killed_at)
+        }));
         let leader = cluster.wait_for_leader();
         cluster.nodes[leader].kill();
         cluster.nodes[leader].start();
