@@ -7,25 +7,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_app::decider::{CommandError, Decider, LoadError, Repository, Snapshots};
-use quorate_app::decision::{Decision, Decisions, Writes};
 use quorate_app::evolution::{JsonEvents, OnUnknown};
-use quorate_client::{
-    Client, ErrorKind, Event, Expect, Query, RecordedEvent, Settings, Snapshot, Version,
-};
+use quorate_client::{Client, ErrorKind, Event, Expect, Query, Settings, Snapshot, Version};
 use quorate_tests::cluster::{Cluster, PATIENCE};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-enum AccountEvent {
+pub(crate) enum AccountEvent {
     Deposited { amount: u64 },
     Withdrawn { amount: u64 },
 }
 
 impl JsonEvents for AccountEvent {}
 
-enum Command {
+pub(crate) enum Command {
     Deposit(u64),
     /// A deposit by several events.
     DepositInParts(u64, u64),
@@ -36,11 +33,11 @@ enum Command {
 
 #[derive(Debug, PartialEq, thiserror::Error)]
 #[error("the account holds {0} only")]
-struct NotEnough(u64);
+pub(crate) struct NotEnough(pub(crate) u64);
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Account {
-    balance: u64,
+pub(crate) struct Account {
+    pub(crate) balance: u64,
 }
 
 impl Decider for Account {
@@ -74,9 +71,9 @@ impl Decider for Account {
     }
 }
 
-type Accounts = Repository<Account>;
+pub(crate) type Accounts = Repository<Account>;
 
-fn on_a_cluster<F: Future<Output = ()>>(test: impl FnOnce(Client) -> F) {
+pub(crate) fn on_a_cluster<F: Future<Output = ()>>(test: impl FnOnce(Client) -> F) {
     let cluster = Cluster::start("64KiB");
     let runtime = Runtime::new().expect("a runtime");
     runtime.block_on(async {
@@ -392,116 +389,4 @@ async fn repeat_all(process: usize, addresses: Vec<String>) -> Vec<(u64, u64)> {
         }
     }
     answers
-}
-
-/// The number of accounts among which money is transferred.
-const ACCOUNTS: u64 = 3;
-/// The money in each of them at first.
-const MONEY: u64 = 20;
-
-/// Takes money from one account to another one.
-#[derive(Clone)]
-struct Transfer {
-    from: String,
-    to: String,
-    amount: u64,
-}
-
-impl Decision for Transfer {
-    const NAME: &'static str = "transfer";
-    /// The balance of the account from which money is taken.
-    type State = u64;
-    type Event = AccountEvent;
-    type Error = NotEnough;
-
-    fn query(&self) -> Query {
-        Query::stream(&self.from).types(["Deposited", "Withdrawn"])
-    }
-
-    fn evolve(&self, balance: &mut u64, event: AccountEvent, recorded: &RecordedEvent) {
-        assert_eq!(recorded.stream.as_str(), self.from);
-        match event {
-            AccountEvent::Deposited { amount } => *balance += amount,
-            AccountEvent::Withdrawn { amount } => *balance -= amount,
-        }
-    }
-
-    fn decide(&self, balance: &u64) -> Result<Writes<AccountEvent>, NotEnough> {
-        let amount = self.amount;
-        if amount > *balance {
-            return Err(NotEnough(*balance));
-        }
-        Ok(Writes::to(&self.from, [AccountEvent::Withdrawn { amount }])
-            .and_to(&self.to, [AccountEvent::Deposited { amount }]))
-    }
-}
-
-/// Two decisions on one account at once would take more than it holds, if none were made again.
-#[test]
-fn decisions_that_race_keep_a_rule_over_several_streams_and_are_made_once() {
-    on_a_cluster(async |client| {
-        let accounts = Accounts::new(client.clone());
-        for account in 0..ACCOUNTS {
-            let deposit = Command::Deposit(MONEY);
-            accounts.handle(account.to_string(), &deposit).await.expect("carried out");
-        }
-        let tasks: Vec<_> =
-            (0..4_u64).map(|task| tokio::spawn(transfer_all(task, client.clone()))).collect();
-        let mut made = BTreeSet::new();
-        for task in tasks {
-            made.extend(task.await.expect("no panic"));
-        }
-        assert!(made.len() > 20, "most transfers are made: {made:?}");
-        let mut balances = Vec::new();
-        for account in 0..ACCOUNTS {
-            balances.push(accounts.load(account.to_string()).await.expect("loaded").state.balance);
-        }
-        assert_eq!(balances.iter().sum::<u64>(), ACCOUNTS * MONEY, "{balances:?}");
-        let events = client.read(Query::category("account")).collect().await.expect("events");
-        let withdrawals = events.events.iter().filter(|event| event.kind.as_str() == "Withdrawn");
-        assert_eq!(withdrawals.count(), made.len(), "each transfer is made once");
-        of_a_decision_in_the_log(&client).await;
-    });
-}
-
-/// Makes the transfers that all tasks make; returns the positions of those that were made.
-async fn transfer_all(task: u64, client: Client) -> Vec<u64> {
-    let decisions = Decisions::new(client).retries(1_000);
-    let mut made = Vec::new();
-    for at in 0..40 {
-        let number = (at + task * 10) % 40;
-        let account = |number: u64| format!("account-{}", number % ACCOUNTS);
-        let (from, to) = (account(number), account(number + 1 + number % 2));
-        let transfer = Transfer { from, to, amount: 1 + number % 7 };
-        match decisions.make(&transfer).command_id(format!("t{number}")).await {
-            Ok(done) => made.push(done.position.0),
-            Err(CommandError::Refused(NotEnough(balance))) => assert!(balance < transfer.amount),
-            Err(error) => panic!("transfer {number}: {error}"),
-        }
-    }
-    made
-}
-
-async fn of_a_decision_in_the_log(client: &Client) {
-    let decisions = Decisions::new(client.clone());
-    let transfer = Transfer { from: "account-a".into(), to: "account-b".into(), amount: 5 };
-    let refused = decisions.make(&transfer).await.expect_err("it holds nothing");
-    assert_eq!(refused.refusal(), Some(&NotEnough(0)));
-    let accounts = Accounts::new(client.clone());
-    accounts.handle("a", &Command::Deposit(5)).await.expect("carried out");
-    let make = || decisions.make(&transfer).command_id("x").created_by("ann").tenant("acme");
-    let made = make().await.expect("made");
-    assert_eq!((made.events, made.is_repetition), (2, false));
-    let again = make().await.expect("known, though it would be refused now");
-    assert_eq!((again.position, again.events, again.is_repetition), (made.position, 0, true));
-    let other = decisions.make(&transfer).command_id("x").await.expect_err("another tenant's");
-    assert_eq!(other.refusal(), Some(&NotEnough(0)));
-    let nothing = Transfer { amount: 0, from: "account-none".into(), ..transfer.clone() };
-    let written = client.read("account-b").collect().await.expect("events");
-    let [event] = &written.events[..] else { panic!("one event: {written:?}") };
-    assert_eq!((&*event.causation_id, event.position), ("x", made.position));
-    let metadata: serde_json::Value = event.metadata_json().expect("JSON");
-    assert_eq!(metadata, serde_json::json!({ "created_by": "ann", "tenant": "acme" }));
-    let loaded = decisions.make(&nothing).await.expect("a transfer of nothing is made, too");
-    assert_eq!(loaded.events, 2);
 }

@@ -4,6 +4,7 @@ mod applications;
 mod commands;
 mod consumers;
 mod deciders;
+mod decisions;
 mod enrolment;
 mod groups;
 mod progress;
