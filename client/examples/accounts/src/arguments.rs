@@ -79,7 +79,7 @@ pub(crate) enum Command {
     },
     /// Keeps the read models, delivers payments, and publishes the events, until Ctrl-C.
     Serve(Destinations),
-    /// Lets workers move money between random accounts for a while, and audits the result.
+    /// Lets workers move money between random accounts, for a while or until Ctrl-C, and audits the result.
     Run(Trial),
     /// Checks at every position that no money was made or lost.
     Audit {
@@ -113,7 +113,10 @@ pub(crate) struct Trial {
     /// The number of accounts.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(2..))]
     pub(crate) accounts: u32,
-    /// The duration.
+    /// The tenants that the accounts are shared among; between tenants workers send payments, which `serve` delivers.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) tenants: Vec<String>,
+    /// The longest duration; Ctrl-C ends it before.
     #[arg(long, default_value_t = 10)]
     pub(crate) seconds: u64,
 }

@@ -1,6 +1,6 @@
 //! The trial against a cluster, and the audit.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use accounts::audit::{Auditor, Books};
 use accounts::workload::{Tally, Workload};
@@ -13,27 +13,32 @@ use crate::arguments::Trial;
 /// The time for the first attempt of a command.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Lets workers move money for a while, and audits the result.
+/// Lets workers move money for a while or until Ctrl-C, and audits the result.
 pub(crate) async fn run(client: Client, trial: Trial) -> Result<()> {
-    let Trial { workers, accounts, seconds } = trial;
-    let accounts = Workload::accounts(accounts as usize, &[]);
+    let Trial { workers, accounts: count, tenants, seconds } = trial;
+    let accounts = Workload::accounts(count as usize, &tenants)?;
     let (run, seed) = (format!("{:08x}", fastrand::u32(..)), fastrand::u64(..));
     let workload = Workload { accounts, workers, run, seed, patience: PATIENCE };
     workload.open(&client).await?;
 
     let (tally, stop) = (watch::Sender::new(Tally::default()), watch::Sender::new(false));
     let stopping = stop.subscribe();
+    let begun = Instant::now();
     let end = async {
-        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(seconds)) => {}
+            stopped = tokio::signal::ctrl_c() => stopped?,
+        }
         stop.send_replace(true);
         Ok(())
     };
     tokio::try_join!(workload.run(&client, &tally, &stopping), end)?;
     let tally = tally.borrow().clone();
     println!(
-        "{} transfers ({} per second), {} refused, {} attempts repeated",
+        "{} transfers and {} payments ({:.0} per second), {} refused, {} attempts repeated",
         tally.transfers.len(),
-        tally.transfers.len() as u64 / seconds.max(1),
+        tally.payments,
+        tally.made() as f64 / begun.elapsed().as_secs_f64(),
         tally.refused,
         tally.repeated
     );

@@ -11,7 +11,7 @@ use quorate_client::Client;
 use tokio::sync::watch;
 
 use crate::account::{Account, AccountCommand, Refusal};
-use crate::name::AccountName;
+use crate::name::{AccountName, NoAccount};
 use crate::transfer::Transfer;
 
 /// The money in each account at the beginning.
@@ -58,12 +58,18 @@ impl Tally {
 
 impl Workload {
     /// Names so many accounts, without a tenant or shared among tenants.
-    pub fn accounts(count: usize, tenants: &[&str]) -> Vec<AccountName> {
+    ///
+    /// # Errors
+    /// A tenant's name is none.
+    pub fn accounts(
+        count: usize,
+        tenants: &[impl AsRef<str>],
+    ) -> Result<Vec<AccountName>, NoAccount> {
         let name = |number: usize| match tenants.get(number % tenants.len().max(1)) {
-            Some(tenant) => format!("{tenant}/{number}"),
+            Some(tenant) => format!("{}/{number}", tenant.as_ref()),
             None => number.to_string(),
         };
-        (0..count).filter_map(|number| name(number).parse().ok()).collect()
+        (0..count).map(|number| name(number).parse()).collect()
     }
 
     /// Opens the accounts that are not open yet, each with some money.

@@ -1,9 +1,12 @@
-//! The example from end to end, on real nodes in memory: while they lose their power, and into each destination.
+//! The example from end to end: on real nodes in memory, which lose their power, into each destination, and with processes.
 
 mod destinations;
+#[path = "../../../tests/dev.rs"]
+mod dev;
 mod models;
 mod payments;
 mod power_cuts;
+mod processes;
 mod servers;
 
 use std::future::Future;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use accounts::audit::Auditor;
+use accounts::audit::{Auditor, Books};
 use accounts::models::{RedisBalances, SqlBalances, redis_balances, sql_balances};
 use accounts::name::AccountName;
 use accounts::workload::{Tally, Workload};
@@ -15,7 +15,7 @@ use super::{HANGS_AFTER, end_of_log, in_time};
 
 /// Makes some movements.
 pub(crate) async fn move_money(client: &Client) -> Workload {
-    let accounts = Workload::accounts(5, &["acme"]);
+    let accounts = Workload::accounts(5, &["acme"]).expect("names");
     let (run, patience) = ("models".to_owned(), Duration::from_secs(10));
     let workload = Workload { accounts, workers: 4, run, seed: 3, patience };
     workload.open(client).await.expect("opened");
@@ -32,15 +32,18 @@ pub(crate) async fn move_money(client: &Client) -> Workload {
     workload
 }
 
-/// Returns the balances by the books, by the names of the accounts.
-async fn booked(client: &Client) -> BTreeMap<String, i64> {
-    let mut auditor = Auditor::new(client);
-    let books = auditor.until(end_of_log(client).await).await.expect("no fault");
+/// Returns the balances of the books by the names of the accounts.
+pub(crate) fn by_name(books: &Books) -> BTreeMap<String, i64> {
     let named = |(stream, balance): (&String, &i64)| {
         let stream = StreamName::new(stream).expect("a name");
         (AccountName::of_stream(&stream).expect("an account").to_string(), *balance)
     };
     books.balances.iter().map(named).collect()
+}
+
+async fn booked(client: &Client) -> BTreeMap<String, i64> {
+    let mut auditor = Auditor::new(client);
+    by_name(auditor.until(end_of_log(client).await).await.expect("no fault"))
 }
 
 #[tokio::test]

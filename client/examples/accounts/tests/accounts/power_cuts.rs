@@ -20,7 +20,7 @@ const MOVEMENTS: usize = 40;
 
 /// The outcome of an attempt is often unknown here: it has less time than an election takes.
 fn workload() -> Workload {
-    let accounts = Workload::accounts(10, &["acme", "globex"]);
+    let accounts = Workload::accounts(10, &["acme", "globex"]).expect("names");
     let (run, patience) = ("trial".to_owned(), Duration::from_millis(100));
     Workload { accounts, workers: 8, run, seed: 7, patience }
 }

@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
+use accounts::publish;
 use quorate_app::redis;
 use tempfile::TempDir;
 
@@ -82,7 +83,10 @@ impl Nats {
     }
 }
 
-/// A broker that speaks Kafka's protocol, and keeps everything in memory.
+/// The number of partitions of the topic in Kafka.
+pub(crate) const PARTITIONS: i32 = 3;
+
+/// A broker that speaks Kafka's protocol, keeps everything in memory, and has the topic for the events.
 pub(crate) struct Kafka {
     pub(crate) address: String,
     pub(crate) client: rskafka::client::Client,
@@ -114,6 +118,8 @@ impl Kafka {
             }
         };
         let client = in_time("the broker answers", answers).await;
+        let controller = client.controller_client().expect("a controller");
+        controller.create_topic(publish::TOPIC, PARTITIONS, 1, 5_000).await.expect("a topic");
         Some(Kafka { address, client, _server: server })
     }
 }
