@@ -52,6 +52,7 @@ mod names;
 mod nodes;
 mod outcome;
 mod patience;
+mod process;
 mod query;
 mod read;
 mod remaining;
@@ -81,6 +82,7 @@ pub use group::{
 pub use http;
 pub use json::{EventJson, SnapshotJson, json_line};
 pub use names::{ListRequest, NameStream};
+pub use process::{ProcessManagerRef, parking};
 pub use query::{Query, Source};
 pub use quorate_proto::json::compact as compact_json;
 pub use quorate_proto::{

@@ -75,6 +75,39 @@
 //! log before its deadline is always seen before the deadline is. Outstanding due times are kept in memory
 //! while the manager runs, so many that they fit there.
 
+//! # Parked triggers
+//!
+//! A runner that is set to [`OnFailure::Park`] goes on where its reaction to a trigger fails. The transaction that
+//! records so also appends a `TriggerParked` to the stream `NAME$parked`. The triggers that are parked are listed and
+//! taken up by whoever has a client, or by the command line (`quorate process parked`, `replay` and `drop`):
+//!
+//! ```no_run
+//! # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
+//! use quorate_client::Selection;
+//! let deadlines = client.process_manager("paymentDeadline");
+//! for parked in deadlines.parked().await? {
+//!     println!("{}: {}: {}", parked.position, parked.cause, parked.reason);
+//! }
+//! deadlines.replay(Selection::All).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! A request to replay is an event in that stream, which the manager follows. The handler is called again, with the
+//! state that the instance has *now*: later triggers were handled meanwhile. For an event, the trigger's time is still
+//! the event's own; for a due time it is that of the request. The reaction, its record and the answer to the request
+//! are one transaction, under ids that follow from the parked trigger, and on condition that it was neither replayed
+//! nor dropped: so it takes place once, whatever crashes, however many runners there are and however often it is
+//! requested.
+//!
+//! A replay that fails stops no runner, whatever it is set to: the trigger stays parked with the new reason. So does a
+//! trigger whose event was removed from the log, and one whose instance has completed or whose stream is closed: the
+//! instance reacts to nothing any more, and the trigger can only be dropped. A due time that is replayed leaves one
+//! alone that was scheduled since under the same name.
+//!
+//! Nothing removes old events from `NAME$parked`. Where a setting of the stream does
+//! (`client.stream("NAME$parked").set(Settings::new().max_age(…))`), what it removes is not parked any more.
+//! The form of the events is described in [`quorate_client::parking`].
+
 mod bookmark;
 mod cluster;
 mod decide;
@@ -82,10 +115,13 @@ mod due;
 mod error;
 mod instance_queues;
 mod instances;
+mod job;
 mod log;
 mod manager;
 mod reaction;
 mod record;
+mod replay;
+mod replayer;
 mod runner;
 mod running;
 mod scenario;

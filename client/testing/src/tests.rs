@@ -6,6 +6,7 @@ use quorate_client::{AppendError, Client, Event, Expect, Message, Query, Snapsho
 use tokio::time::timeout;
 
 mod guide;
+mod parked;
 
 use crate::{Cluster, start};
 

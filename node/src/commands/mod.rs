@@ -10,6 +10,7 @@ pub mod export;
 pub mod group;
 pub mod history;
 pub mod import;
+pub mod process;
 pub mod progress;
 pub mod read;
 pub mod scavenge;

@@ -9,8 +9,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::cli::{self, Asking, Ending, Exit, Reading, Shared};
 use crate::commands::{
-    append, bench, cluster, completions, demo, dev, export, group, history, import, progress, read,
-    scavenge, serve, snapshot, stream, verify,
+    append, bench, cluster, completions, demo, dev, export, group, history, import, process,
+    progress, read, scavenge, serve, snapshot, stream, verify,
 };
 
 /// A replicated event store: one append-only log of events, agreed on by a cluster of nodes.
@@ -37,6 +37,7 @@ enum Command {
     Scavenge(Asking<scavenge::ScavengeArgs>),
     Group(group::GroupArgs),
     Progress(Asking<progress::ProgressArgs>),
+    Process(process::ProcessArgs),
     Cluster(cluster::ClusterArgs),
     Bench(bench::BenchArgs),
     Verify(verify::VerifyArgs),
@@ -80,6 +81,7 @@ impl Command {
             Command::Stream(args) => block_on(stream::run(args)),
             Command::Snapshot(args) => block_on(snapshot::run(args)),
             Command::Group(args) => block_on(group::run(args)),
+            Command::Process(args) => block_on(process::run(args)),
             Command::Cluster(args) => block_on(cluster::run(args)),
             Command::Bench(args) => block_on(bench::run(args)),
             Command::Verify(args) => verify::run(&args),

@@ -73,6 +73,7 @@ fn shells_take_their_scripts_and_complete_by_them() {
     for (words, completed) in [
         ("quorate gr", vec!["group"]),
         ("quorate group cons", vec!["consume"]),
+        ("quorate process re", vec!["replay"]),
         ("quorate stream to", vec!["tombstone"]),
         ("quorate read --ta", vec!["--tag", "--tail"]),
         ("quorate read --output j", vec!["json"]),

@@ -174,6 +174,11 @@ fn with_long_lines() -> Node {
     let handler = format!("printf 'no \\033[2J {long}' >&2; exit 1");
     node.run(&["group", "consume", "g", "--exec", &handler, "--limit", "1"]);
     node.must(&["group", "show", &group]);
+    let id = "11111111-1111-4111-8111-111111111111";
+    let cause = r#""cause":{"event":{"position":1,"id":"","stream":"order-1","type":"Placed"}}"#;
+    let data = format!(r#"{{"instance":"1",{cause},"reason":"no \u001b[2J {long}"}}"#);
+    let (kind, tag) = ("TriggerParked", format!("parked:{id}"));
+    node.must(&["append", "g$parked", "--type", kind, "--id", id, "--tag", &tag, "--data", &data]);
     node
 }
 
@@ -189,6 +194,7 @@ fn the_lines_of_lists_end_where_the_terminal_does_and_what_is_piped_is_whole() {
         &["stream", "list"],
         &["group", "list"],
         &["group", "parked", "g"],
+        &["process", "parked", "g"],
     ] {
         let screen = shown(&node, arguments, &[("NO_COLOR", "1")]);
         assert!(screen.contains('…'), "{arguments:?}: {screen}");

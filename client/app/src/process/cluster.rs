@@ -10,11 +10,8 @@ use quorate_client::{
 };
 use tokio::time::sleep;
 
-use crate::process::log::{
-    Commit, Interest, Log, LogMessage, Newest, Page, Part, Refusal, Stretch, Subscription,
-};
+use crate::process::log::{Commit, Log, LogMessage, Newest, Page, Refusal, Stretch, Subscription};
 use crate::process::reaction::Condition;
-use crate::process::record::{DUE, PARKED, REACTED};
 use crate::status::Board;
 
 /// The rest after trouble that may pass by itself; it doubles each time …
@@ -43,19 +40,10 @@ impl Log for Cluster {
         Ok(Newest { version: version.0, event: events.pop() })
     }
 
-    async fn page(
-        &self,
-        interest: &Interest,
-        part: Part,
-        stretch: Stretch,
-    ) -> Result<Page, Problem> {
+    async fn page(&self, query: &Query, stretch: Stretch) -> Result<Page, Problem> {
         let Stretch { after, before, limit } = stretch;
-        let query = || match part {
-            Part::Everything => everything(interest),
-            Part::Due => Query::category(&interest.manager).types([REACTED, PARKED]).tags([DUE]),
-        };
         let read = || {
-            let page = self.client.read(query()).after(after).limit(limit);
+            let page = self.client.read(query.clone()).after(after).limit(limit);
             match before {
                 None => page.collect(),
                 Some(before) => page.before(before).collect(),
@@ -65,8 +53,8 @@ impl Log for Cluster {
         Ok(Page { events, as_of: as_of.0 })
     }
 
-    fn follow(&self, interest: &Interest, after: u64) -> ClientSubscription {
-        self.client.read(everything(interest)).after(after).follow()
+    fn follow(&self, query: &Query, after: u64) -> ClientSubscription {
+        self.client.read(query.clone()).after(after).follow()
     }
 
     async fn commit(&self, commit: Commit) -> Result<Done, Refusal> {
@@ -102,11 +90,6 @@ impl Log for Cluster {
         };
         self.patiently("set", set).await
     }
-}
-
-/// Returns the query for everything that a manager follows: its triggers and, in the same order, its reactions.
-fn everything(interest: &Interest) -> Query {
-    interest.source.clone().or(Query::category(&interest.manager))
 }
 
 /// Sends a commit.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use quorate_client::parking::{self, ParkingEvent, TriggerCause};
 use quorate_client::{Event, EventError, EventId, Expect};
 use serde_json::value::RawValue;
 
@@ -26,6 +27,8 @@ pub(crate) enum Undecided {
     Handler(HandlerError),
     #[error("what the handler wants cannot be written: {0}")]
     Reaction(#[from] EventError),
+    #[error("the instance has ended: it reacts to nothing any more")]
+    Over,
 }
 
 /// A record and the append that contains it.
@@ -43,6 +46,13 @@ pub(crate) struct Plan {
 pub(crate) struct Decision {
     pub(crate) plan: Plan,
     pub(crate) reaction: Reaction,
+}
+
+/// The origin of what follows from a trigger: its ids and its context, without the cause.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    pub(crate) ids: Ids,
+    pub(crate) context: Context,
 }
 
 /// Returns the name of an instance's stream: in the instance's path, if it has one.
@@ -74,44 +84,12 @@ pub(crate) fn decide<M: ProcessManager>(
     if is_settled(known, &trigger.cause) {
         return Ok(None);
     }
-    let before = known.record.as_ref().map(|record| &*record.state);
-    let mut state = state_of::<M>(before)?;
-    let fresh = match before {
-        Some(_) => None,
-        None => Some(raw(&state)?),
-    };
-    let before = before.or(fresh.as_deref()).expect("one of them is there");
-    let reaction = manager.react(&mut state, trigger).map_err(Undecided::Handler)?;
-    let after = raw(&state)?;
-    let is_event = matches!(trigger.cause, Cause::Event(_));
-    if is_event && reaction.is_nothing() && is_same(before, &after) {
+    let reacted = react(manager, known, trigger)?;
+    if matches!(trigger.cause, Cause::Event(_)) && !reacted.changes {
         return Ok(None);
     }
-    if let Some(fault) = reaction.fault {
-        return Err(Undecided::Reaction(fault.into()));
-    }
-    let due = match reaction.completes {
-        true => BTreeMap::new(),
-        false => timed(known, trigger, &reaction.timings),
-    };
-    let record = Record {
-        cause: RecordedCause::of(&trigger.cause),
-        handled: handled_through(known, &trigger.cause, handled),
-        state: after,
-        due,
-        completed: reaction.completes,
-        reason: None,
-    };
-    let mut plan = plan(manager.name(), REACTED, known, trigger, record)?;
-    let causation = match &trigger.cause {
-        Cause::Event(event) => event.id,
-        Cause::Due(_) => plan.record_id,
-    };
-    let ids = Ids::of(manager.name(), trigger.instance, &trigger.cause, known);
-    plan.commit.writes.extend(with_ids(&ids, &plan.context, causation, &reaction.writes)?);
-    plan.commit.requirements.clone_from(&reaction.requirements);
-    plan.commit.conditions.clone_from(&reaction.conditions);
-    Ok(Some(Decision { plan, reaction }))
+    let origin = Origin::of(manager.name(), known, trigger);
+    decision(manager.name(), known, trigger, handled, reacted, &origin).map(Some)
 }
 
 /// Records that nothing could follow from a trigger, with the reason; the state stays as it is. Returns `None`
@@ -136,9 +114,81 @@ pub(crate) fn park<M: ProcessManager>(
         state,
         due: timed(known, trigger, &[]),
         completed: false,
-        reason: Some(reason.chars().take(REASON_CHARACTERS_MAX).collect()),
+        reason: Some(cut(reason)),
     };
-    plan(manager.name(), PARKED, known, trigger, record).map(Some)
+    let name = manager.name();
+    let origin = Origin::of(name, known, trigger);
+    let mut plan = plan(name, PARKED, known, trigger, record, &origin)?;
+    let (id, instance) = (origin.ids.parked(), trigger.instance.to_owned());
+    let cause = parked_cause(&trigger.cause);
+    let parked = ParkingEvent::TriggerParked { instance, cause, reason: cut(reason) };
+    let parked = origin.context.stamp(parked.about(id).id(id))?;
+    let stream = parking::stream_of(name);
+    plan.commit.writes.push(Write { stream, expect: Expect::Any, events: vec![parked] });
+    Ok(Some(plan))
+}
+
+/// A handler's reaction, and the state after it.
+pub(crate) struct Reacted {
+    reaction: Reaction,
+    state: Box<RawValue>,
+    /// True if there is an effect, or the state is another.
+    changes: bool,
+}
+
+/// Calls the handler on the present state of an instance.
+pub(crate) fn react<M: ProcessManager>(
+    manager: &M,
+    known: &Known,
+    trigger: &Trigger<'_>,
+) -> Result<Reacted, Undecided> {
+    let before = known.record.as_ref().map(|record| &*record.state);
+    let mut state = state_of::<M>(before)?;
+    let fresh = match before {
+        Some(_) => None,
+        None => Some(raw(&state)?),
+    };
+    let before = before.or(fresh.as_deref()).expect("one of them is there");
+    let mut reaction = manager.react(&mut state, trigger).map_err(Undecided::Handler)?;
+    let state = raw(&state)?;
+    if let Some(fault) = reaction.fault.take() {
+        return Err(Undecided::Reaction(fault.into()));
+    }
+    let changes = !reaction.is_nothing() || !is_same(before, &state);
+    Ok(Reacted { reaction, state, changes })
+}
+
+/// Makes the transaction of a reaction: the record, and the events that the handler wants.
+pub(crate) fn decision(
+    manager: &str,
+    known: &Known,
+    trigger: &Trigger<'_>,
+    handled: u64,
+    reacted: Reacted,
+    origin: &Origin,
+) -> Result<Decision, Undecided> {
+    let Reacted { reaction, state, .. } = reacted;
+    let due = match reaction.completes {
+        true => BTreeMap::new(),
+        false => timed(known, trigger, &reaction.timings),
+    };
+    let record = Record {
+        cause: RecordedCause::of(&trigger.cause),
+        handled: handled_through(known, &trigger.cause, handled),
+        state,
+        due,
+        completed: reaction.completes,
+        reason: None,
+    };
+    let mut plan = plan(manager, REACTED, known, trigger, record, origin)?;
+    let causation = match &trigger.cause {
+        Cause::Event(event) => event.id,
+        Cause::Due(_) => plan.record_id,
+    };
+    plan.commit.writes.extend(with_ids(origin, causation, &reaction.writes)?);
+    plan.commit.requirements.clone_from(&reaction.requirements);
+    plan.commit.conditions.clone_from(&reaction.conditions);
+    Ok(Decision { plan, reaction })
 }
 
 /// Returns true if the instance has dealt with a trigger already, or has ended.
@@ -183,7 +233,8 @@ fn timed(
     let mut due: BTreeMap<String, Outstanding> =
         known.outstanding().map(|(key, it)| (key.clone(), it.clone())).collect();
     if let Cause::Due(fired) = &trigger.cause {
-        due.remove(&fired.key);
+        // A parked due time is not outstanding any more: it may have been scheduled again since.
+        due.retain(|key, it| *key != fired.key || it.since != fired.since);
     }
     for timing in timings {
         match timing {
@@ -205,8 +256,7 @@ fn timed(
 
 /// Returns the events as they are appended: with the manager's ids, and with the context of the reaction.
 fn with_ids(
-    ids: &Ids,
-    context: &Context,
+    Origin { ids, context }: &Origin,
     causation: EventId,
     writes: &[Write],
 ) -> Result<Vec<Write>, EventError> {
@@ -222,8 +272,15 @@ fn with_ids(
     writes.iter().map(complete).collect()
 }
 
+impl Origin {
+    fn of(manager: &str, known: &Known, trigger: &Trigger<'_>) -> Origin {
+        let ids = Ids::of(manager, trigger.instance, &trigger.cause, known);
+        Origin { ids, context: context_of(known, trigger) }
+    }
+}
+
 /// Returns the context of a record: that of the event, or else of the newest record, which is then the cause.
-fn origin(known: &Known, trigger: &Trigger<'_>) -> Context {
+fn context_of(known: &Known, trigger: &Trigger<'_>) -> Context {
     match &trigger.cause {
         Cause::Event(event) => {
             let context = Context::following(event);
@@ -239,6 +296,29 @@ fn origin(known: &Known, trigger: &Trigger<'_>) -> Context {
     }
 }
 
+/// Returns the cause of a trigger with all that is needed to decide on it again.
+fn parked_cause(cause: &Cause) -> TriggerCause {
+    match cause {
+        Cause::Event(event) => TriggerCause::Event {
+            position: event.position.0,
+            id: event.id.to_string(),
+            stream: event.stream.to_string(),
+            kind: event.kind.to_string(),
+        },
+        Cause::Due(due) => TriggerCause::Due {
+            key: due.key.clone(),
+            at: due.at,
+            since: due.since,
+            payload: due.payload.clone(),
+        },
+    }
+}
+
+/// Returns a reason that is short enough to be recorded.
+pub(crate) fn cut(reason: &str) -> String {
+    reason.chars().take(REASON_CHARACTERS_MAX).collect()
+}
+
 /// Makes a transaction of the record alone; the caller adds the other appends after it.
 fn plan(
     manager: &str,
@@ -246,11 +326,11 @@ fn plan(
     known: &Known,
     trigger: &Trigger<'_>,
     record: Record,
+    Origin { ids, context }: &Origin,
 ) -> Result<Plan, Undecided> {
     let is_due = !record.due.is_empty() || known.outstanding().next().is_some();
     let content = serde_json::to_vec(&record).map_err(EventError::from)?;
-    let record_id = Ids::of(manager, trigger.instance, &trigger.cause, known).record(&content);
-    let context = origin(known, trigger);
+    let record_id = ids.record(&content);
     let event = Event::new(kind, content).map_err(EventError::from)?.id(record_id);
     let event = context.stamp(event)?;
     let own = Write {
@@ -259,5 +339,5 @@ fn plan(
         events: vec![if is_due { event.tag(DUE) } else { event }],
     };
     let commit = Commit { writes: vec![own], ..Commit::default() };
-    Ok(Plan { record, record_id, context, commit })
+    Ok(Plan { record, record_id, context: context.clone(), commit })
 }

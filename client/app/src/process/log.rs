@@ -6,24 +6,6 @@ use quorate_client::{Conflict, Done, Expect, Problem, Query, RecordedEvent};
 
 use crate::process::reaction::{Condition, Write};
 
-/// The events that a manager reads.
-#[derive(Clone, Debug)]
-pub(crate) struct Interest {
-    /// The events that it reacts to.
-    pub(crate) source: Query,
-    /// The manager's name, which is the category of its own records.
-    pub(crate) manager: String,
-}
-
-/// The part of a manager's events that one read searches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
-    /// The source and the manager's own records, in the order of the log.
-    Everything,
-    /// The manager's own records before or after which due times are outstanding.
-    Due,
-}
-
 /// A page of events, and the position up to which it searched.
 #[derive(Debug)]
 pub(crate) struct Page {
@@ -91,16 +73,15 @@ pub(crate) trait Log: Send + Sync {
         seen: u64,
     ) -> impl Future<Output = Result<Newest, Problem>> + Send;
 
-    /// Returns a page. The read is linearizable: it sees all that was acknowledged before it began.
+    /// Returns a page of what a query finds. The read is linearizable: it sees everything acknowledged before it began.
     fn page(
         &self,
-        interest: &Interest,
-        part: Part,
+        query: &Query,
         stretch: Stretch,
     ) -> impl Future<Output = Result<Page, Problem>> + Send;
 
-    /// Follows everything of interest after a position.
-    fn follow(&self, interest: &Interest, after: u64) -> Self::Subscription;
+    /// Follows what a query finds after a position.
+    fn follow(&self, query: &Query, after: u64) -> Self::Subscription;
 
     /// Makes the whole commit, or nothing of it. Returns when the outcome is certain.
     fn commit(&self, commit: Commit) -> impl Future<Output = Result<Done, Refusal>> + Send;

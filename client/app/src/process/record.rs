@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use quorate_client::{DecodeError, EventId, RecordedEvent, Timestamp};
+use quorate_client::{DecodeError, EventId, Query, RecordedEvent, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -150,12 +150,18 @@ impl Known {
     }
 }
 
+/// Returns the query for a manager's records before or after which due times are outstanding.
+pub(crate) fn with_due_times(manager: &str) -> Query {
+    Query::category(manager).types([REACTED, PARKED]).tags([DUE])
+}
+
 /// Returns true if an event is the record of a reaction, or of a parked trigger.
 pub(crate) fn is_record(event: &RecordedEvent) -> bool {
     matches!(event.kind.as_str(), REACTED | PARKED)
 }
 
 /// The ids of the events that follow from one trigger.
+#[derive(Debug)]
 pub(crate) struct Ids {
     /// The manager and the instance. No name contains a zero byte, except the key, which comes last.
     prefix: Vec<u8>,
@@ -174,6 +180,27 @@ impl Ids {
             }
         };
         Ids { prefix: format!("{manager}\0{instance}\0").into(), trigger: trigger.into() }
+    }
+
+    /// Makes the ids for the replay of a parked trigger, by the id of the event that it was parked.
+    pub(crate) fn of_replay(manager: &str, instance: &str, parked: EventId) -> Ids {
+        let prefix = format!("{manager}\0{instance}\0").into();
+        Ids { prefix, trigger: format!("replay\0{parked}").into() }
+    }
+
+    /// Returns the id of the event that the trigger was parked.
+    pub(crate) fn parked(&self) -> EventId {
+        self.derived(b"parked")
+    }
+
+    /// Returns the id of the event that the trigger was replayed.
+    pub(crate) fn replayed(&self) -> EventId {
+        self.derived(b"replayed")
+    }
+
+    /// Returns the id of the event that the replay failed that was requested so.
+    pub(crate) fn failed(&self, request: EventId) -> EventId {
+        self.derived(format!("failed\0{request}").as_bytes())
     }
 
     /// Returns the id of the event at that place among the appended ones: the same in each decision.

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use quorate_client::RecordedEvent;
+use quorate_client::parking::{self, REPLAY_REQUESTED};
+use quorate_client::{Query, RecordedEvent};
 use tokio::time::{Instant, sleep_until};
 
 use crate::process::bookmark::{self, Bookmark, Bookmarks};
@@ -15,10 +16,13 @@ use crate::process::decide;
 use crate::process::error::ProcessError;
 use crate::process::instance_queues::{Begun, InstanceQueues};
 use crate::process::instances::Instances;
-use crate::process::log::{Interest, Log, LogMessage, Page, Part, Stretch, Subscription};
+use crate::process::job::Job;
+use crate::process::log::{Log, LogMessage, Page, Stretch, Subscription};
 use crate::process::manager::ProcessManager;
+use crate::process::record::with_due_times;
+use crate::process::replayer::Request;
 use crate::process::settings::Settings;
-use crate::process::settler::{Job, Settler, check_instance};
+use crate::process::settler::{Settler, check_instance};
 
 /// The number of events in one page, where the log is read and not followed.
 const PAGE: u64 = 64;
@@ -37,7 +41,10 @@ const CLOCK_TRUSTED: Duration = Duration::from_secs(1);
 pub(crate) struct Running<'a, M, L> {
     settler: Arc<Settler<'a, M, L>>,
     settings: Settings,
-    interest: Interest,
+    /// Everything that the manager follows: its triggers and, in the same order, its own records.
+    followed: Query,
+    /// The stream of the manager's parked triggers.
+    parked: String,
     lanes: InstanceQueues<Job>,
     under_way: FuturesUnordered<UnderWay<'a>>,
     bookmarks: Bookmarks,
@@ -68,6 +75,8 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
         check_name(name)?;
         let every = settings.bookmark_every;
         let (bookmarks, bookmark) = Bookmarks::open(log, name, every, settings.first).await?;
+        let parked = parking::stream_of(name);
+        let requests = Query::stream(&parked).types([REPLAY_REQUESTED]);
         let settler = Settler {
             log,
             manager,
@@ -78,7 +87,8 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
         };
         let mut running = Running {
             settler: Arc::new(settler),
-            interest: Interest { source: manager.query(), manager: name.to_owned() },
+            followed: manager.query().or(Query::category(name)).or(requests),
+            parked,
             lanes: InstanceQueues::new(settings.lanes, bookmark.handled),
             under_way: FuturesUnordered::new(),
             settings,
@@ -100,7 +110,7 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
     }
 
     async fn work(&mut self) -> Result<std::convert::Infallible, ProcessError> {
-        let mut subscription = self.settler.log.follow(&self.interest, self.lanes.taken_in());
+        let mut subscription = self.settler.log.follow(&self.followed, self.lanes.taken_in());
         loop {
             if self.is_current && self.is_anything_due() {
                 self.fire().await?;
@@ -132,9 +142,9 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
     /// Finds the due times that were outstanding when the bookmark was written, and those that came since.
     async fn find_due(&mut self, after: u64) -> Result<(), ProcessError> {
         let mut stretch = Stretch { after, before: None, limit: PAGE };
+        let query = with_due_times(self.settler.manager.name());
         loop {
-            let page = self.settler.log.page(&self.interest, Part::Due, stretch);
-            let Page { events, as_of } = page.await?;
+            let Page { events, as_of } = self.settler.log.page(&query, stretch).await?;
             let Some(last) = events.last() else { return Ok(()) };
             stretch = Stretch { after: last.position.0, before: Some(as_of + 1), ..stretch };
             for event in &events {
@@ -176,9 +186,9 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
         let is_bookmark = bookmark::is_one(&event);
         if !is_own
             && !is_bookmark
-            && let Some(instance) = self.settler.manager.instance(&event)
+            && let Some((instance, job)) = self.job_of(event)
         {
-            self.lanes.enter(instance, Some(position), Job::Event(Box::new(event)));
+            self.lanes.enter(instance, Some(position), job);
             return Ok(());
         }
         if !is_bookmark {
@@ -187,6 +197,17 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
         }
         self.is_through(position);
         Ok(())
+    }
+
+    /// Returns the job that an event is for the manager, and its instance. What the manager parked is no event for
+    /// itself: it could park that, too, and so on for ever.
+    fn job_of(&self, event: RecordedEvent) -> Option<(String, Job)> {
+        let manager = self.settler.manager;
+        if event.stream.as_str() == self.parked {
+            let (instance, request) = Request::of(manager.name(), &event)?;
+            return Some((instance, Job::Replay(request)));
+        }
+        Some((manager.instance(&event)?, Job::Event(Box::new(event))))
     }
 
     /// Takes in an event of one of the manager's own instances. Returns false if the event is not one.
@@ -277,7 +298,7 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
     async fn catch_up(&mut self) -> Result<(), ProcessError> {
         let mut stretch = Stretch { after: self.lanes.taken_in(), before: None, limit: PAGE };
         loop {
-            let page = self.settler.log.page(&self.interest, Part::Everything, stretch);
+            let page = self.settler.log.page(&self.followed, stretch);
             let Page { events, as_of } = page.await?;
             let Some(last) = events.last().map(|event| event.position.0) else {
                 let end = stretch.before.map_or(as_of, |before| before - 1);

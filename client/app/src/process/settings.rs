@@ -14,7 +14,8 @@ pub enum OnFailure {
     #[default]
     Stop,
     /// Records the trigger in the instance's stream, as a `ProcessParked` with the reason, and goes on with the next.
-    /// It is not tried again: a due time counts as fired.
+    /// It is not tried again by itself, and a due time counts as fired: it is
+    /// [listed, replayed or dropped](crate::process#parked-triggers) by somebody who looks at the reason.
     Park,
 }
 

@@ -3,14 +3,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use quorate_client::{Conflict, ErrorKind, Invalid, RecordedEvent, StreamName, Timestamp};
+use quorate_client::{Conflict, ErrorKind, Invalid, StreamName};
 use tokio::time::sleep;
 
 use crate::process::decide::{self, Plan, Undecided};
 use crate::process::error::ProcessError;
 use crate::process::instances::Instances;
 use crate::process::log::{Log, Newest, Refusal};
-use crate::process::manager::{Cause, Due, ProcessManager, Trigger};
+use crate::process::manager::{ProcessManager, Trigger};
 use crate::process::record::{Known, PARKED, REACTED};
 use crate::process::settings::OnFailure;
 use crate::status::Board;
@@ -19,17 +19,6 @@ use crate::status::Board;
 const REST: Duration = Duration::from_millis(20);
 /// The longest rest before another attempt.
 const REST_MAX: Duration = Duration::from_secs(2);
-
-/// A trigger that concerns an instance.
-#[derive(Debug)]
-pub(crate) enum Job {
-    Event(Box<RecordedEvent>),
-    /// A due time, by its key, that has come at that moment.
-    Due {
-        key: String,
-        now: Timestamp,
-    },
-}
 
 /// Settles triggers, those of several instances at once, but one of each instance.
 ///
@@ -44,8 +33,10 @@ pub(crate) struct Settler<'a, M, L> {
 }
 
 /// The result of the attempt to append a decision.
-enum Tried {
+pub(crate) enum Tried {
     Settled,
+    /// A tombstone closed the instance's stream: the instance reacts to nothing any more.
+    Closed,
     Again,
     Conflict(Conflict),
     Failed(String),
@@ -57,33 +48,12 @@ impl<M: ProcessManager, L: Log> Settler<'_, M, L> {
         self.instances.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does a job. Everything up to `handled` is handled, for all instances.
-    pub(crate) async fn carry_out(
+    /// Decides the reaction to a trigger and appends it, again and again until the trigger is settled.
+    pub(crate) async fn settle(
         &self,
-        instance: &str,
-        job: Job,
+        mut trigger: Trigger<'_>,
         handled: u64,
     ) -> Result<(), ProcessError> {
-        let (cause, time) = match job {
-            Job::Event(event) => {
-                let time = event.recorded_at;
-                (Cause::Event(*event), time)
-            }
-            Job::Due { key, now } => {
-                let due = self.with_known(instance, handled, |known| due_of(known, &key)).await?;
-                // The record may be newer than the due times seen here: another runner may have moved the time.
-                let Some(due) = due.filter(|due| due.at <= now) else {
-                    self.instances().forget(instance);
-                    return Ok(());
-                };
-                (Cause::Due(due), now)
-            }
-        };
-        self.settle(Trigger { instance, cause, time, conflict: None }, handled).await
-    }
-
-    /// Decides the reaction to a trigger and appends it, again and again until the trigger is settled.
-    async fn settle(&self, mut trigger: Trigger<'_>, handled: u64) -> Result<(), ProcessError> {
         let mut conflicts = 0;
         let instance = trigger.instance;
         if let Err(invalid) = check_instance(self.manager.name(), instance) {
@@ -101,7 +71,7 @@ impl<M: ProcessManager, L: Log> Settler<'_, M, L> {
                 Ok(None) => return Ok(()),
                 Err(undecided) => reason(&trigger, undecided)?,
                 Ok(Some(decision)) => match self.attempt(instance, decision.plan).await? {
-                    Tried::Settled => return Ok(()),
+                    Tried::Settled | Tried::Closed => return Ok(()),
                     Tried::Again => continue,
                     Tried::Failed(reason) => reason,
                     Tried::Conflict(conflict) => {
@@ -109,8 +79,7 @@ impl<M: ProcessManager, L: Log> Settler<'_, M, L> {
                         let reason = conflict.to_string();
                         trigger.conflict = Some(conflict);
                         if conflicts < self.conflicts_max {
-                            self.board.tries_again(reason);
-                            sleep((REST * (1 << (conflicts - 1).min(10))).min(REST_MAX)).await;
+                            self.rest(conflicts, reason).await;
                             continue;
                         }
                         reason
@@ -121,8 +90,14 @@ impl<M: ProcessManager, L: Log> Settler<'_, M, L> {
         }
     }
 
+    /// Rests after so many conflicts.
+    pub(crate) async fn rest(&self, conflicts: u32, reason: String) {
+        self.board.tries_again(reason);
+        sleep((REST * (1 << (conflicts - 1).min(10))).min(REST_MAX)).await;
+    }
+
     /// Tries to append a plan.
-    async fn attempt(&self, instance: &str, plan: Plan) -> Result<Tried, ProcessError> {
+    pub(crate) async fn attempt(&self, instance: &str, plan: Plan) -> Result<Tried, ProcessError> {
         let Plan { record, record_id, context, commit } = plan;
         let stream = decide::stream_of(self.manager.name(), instance);
         match self.log.commit(commit).await {
@@ -154,7 +129,7 @@ impl<M: ProcessManager, L: Log> Settler<'_, M, L> {
             Err(Refusal::Rejected(problem)) => {
                 if problem.kind == ErrorKind::StreamClosed && self.log.is_closed(&stream).await? {
                     self.instances().close(instance);
-                    return Ok(Tried::Settled);
+                    return Ok(Tried::Closed);
                 }
                 Ok(Tried::Failed(problem.to_string()))
             }
@@ -188,6 +163,7 @@ impl<M: ProcessManager, L: Log> Settler<'_, M, L> {
                     self.board.parked();
                     return Ok(());
                 }
+                Tried::Closed => return Ok(()),
                 Tried::Again => {}
                 Tried::Conflict(conflict) => return Err(stuck(&trigger, conflict.to_string())),
                 Tried::Failed(problem) => return Err(stuck(&trigger, problem)),
@@ -196,7 +172,7 @@ impl<M: ProcessManager, L: Log> Settler<'_, M, L> {
     }
 
     /// Calls a function with the state of an instance, as of `handled` at least.
-    async fn with_known<T>(
+    pub(crate) async fn with_known<T>(
         &self,
         instance: &str,
         handled: u64,
@@ -221,19 +197,10 @@ impl<M: ProcessManager, L: Log> Settler<'_, M, L> {
 fn reason(trigger: &Trigger<'_>, undecided: Undecided) -> Result<String, ProcessError> {
     match undecided {
         Undecided::State(_) => Err(stuck(trigger, undecided.to_string())),
-        Undecided::Handler(_) | Undecided::Reaction(_) => Ok(undecided.to_string()),
+        Undecided::Handler(_) | Undecided::Reaction(_) | Undecided::Over => {
+            Ok(undecided.to_string())
+        }
     }
-}
-
-/// Returns the outstanding due time of an instance under this key.
-fn due_of(known: &Known, key: &str) -> Option<Due> {
-    let (_, outstanding) = known.outstanding().find(|(outstanding, _)| *outstanding == key)?;
-    Some(Due {
-        key: key.to_owned(),
-        at: outstanding.at.0,
-        payload: outstanding.payload.clone(),
-        since: outstanding.since,
-    })
 }
 
 /// Returns true if an expectation on this stream was not met.

@@ -2,6 +2,8 @@
 
 mod crashes;
 mod fake;
+mod parked;
+mod replays;
 mod several;
 pub(crate) mod shop;
 mod trouble;

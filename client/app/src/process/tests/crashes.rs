@@ -8,7 +8,7 @@ use quorate_client::CorrelationId;
 
 use crate::clock::Clock;
 use crate::process::tests::fake::{Crash, Fake};
-use crate::process::tests::shop::{is_of_an_order, paid, placed, run, run_until_crash};
+use crate::process::tests::shop::{paid, placed, run, run_until_crash};
 
 /// The numbers of lanes in which everything must come out alike.
 const LANES: [usize; 2] = [1, 3];
@@ -21,7 +21,7 @@ fn orders_in(lanes: usize) -> Fake {
 
 /// Three orders: the first is paid at once, the second never, the third after its deadline.
 fn orders() -> Fake {
-    let fake = Fake::new(is_of_an_order);
+    let fake = Fake::new();
     for (order, total) in [("order-1", 10), ("order-2", 20), ("order-3", 30)] {
         fake.append(order, placed(total));
     }
@@ -164,7 +164,7 @@ async fn an_idle_manager_writes_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_restart_begins_at_the_bookmark_and_finds_what_is_outstanding() {
-    let fake = Fake::new(is_of_an_order);
+    let fake = Fake::new();
     for order in 0..500 {
         fake.append(&format!("order-{order}"), placed(order));
         fake.append(&format!("order-{order}"), paid());

@@ -5,17 +5,14 @@ use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use quorate_client::{
-    Conflict, Done, ErrorKind, Event, Expect, Failure, Outcome, Position, Problem, RecordedEvent,
-    StreamName, Timestamp, Version, Violation,
+    Conflict, Done, ErrorKind, Event, Expect, Failure, Outcome, Position, Problem, Query,
+    RecordedEvent, StreamName, Timestamp, Version, Violation,
 };
 use tokio::sync::watch;
 
 use crate::clock::Clock;
-use crate::process::log::{
-    Commit, Interest, Log, LogMessage, Newest, Page, Part, Refusal, Stretch, Subscription,
-};
+use crate::process::log::{Commit, Log, LogMessage, Newest, Page, Refusal, Stretch, Subscription};
 use crate::process::reaction::{Condition, Write};
-use crate::process::record::{DUE, is_record};
 
 /// The time at which the tests begin.
 pub(crate) const EPOCH: Timestamp = Timestamp(1_767_225_600_000_000);
@@ -54,7 +51,6 @@ pub(crate) struct Fake {
     inner: Arc<Mutex<Inner>>,
     /// A counter of everything that happens.
     changed: watch::Sender<u64>,
-    matches: fn(&RecordedEvent) -> bool,
     clock: FakeClock,
     /// The seed of the number of turns that each step gives to others first.
     pub(crate) turns: Option<Arc<Mutex<u64>>>,
@@ -78,18 +74,10 @@ struct Inner {
 }
 
 impl Fake {
-    pub(crate) fn new(matches: fn(&RecordedEvent) -> bool) -> Fake {
+    pub(crate) fn new() -> Fake {
         let changed = watch::Sender::new(0);
         let clock = FakeClock::new();
-        Fake {
-            inner: Arc::default(),
-            changed,
-            matches,
-            clock,
-            turns: None,
-            lanes: 1,
-            is_mute: false,
-        }
+        Fake { inner: Arc::default(), changed, clock, turns: None, lanes: 1, is_mute: false }
     }
 
     pub(crate) fn clock(&self) -> FakeClock {
@@ -254,8 +242,7 @@ impl Inner {
     fn violations(&self, conditions: &[Condition]) -> Vec<Violation> {
         let newest = |condition: &Condition| {
             let is_forbidden = |event: &&RecordedEvent| {
-                let found = condition.query.matches(&event.stream, &event.event.clone().into());
-                event.position > condition.after && found.expect("a query")
+                event.position > condition.after && is_found(&condition.query, event)
             };
             Some(self.events.iter().rev().find(is_forbidden)?.position)
         };
@@ -321,6 +308,10 @@ impl Inner {
     }
 }
 
+fn is_found(query: &Query, event: &RecordedEvent) -> bool {
+    query.matches(&event.stream, &event.event.clone().into()).expect("a query")
+}
+
 /// Returns the events of a write as they would be recorded, without position, version and time.
 fn in_stream(write: &Write) -> Vec<RecordedEvent> {
     let name = StreamName::new(&write.stream).expect("a name");
@@ -356,23 +347,14 @@ impl Log for Fake {
         Ok(self.step(take).await)
     }
 
-    async fn page(
-        &self,
-        interest: &Interest,
-        part: Part,
-        stretch: Stretch,
-    ) -> Result<Page, Problem> {
+    async fn page(&self, query: &Query, stretch: Stretch) -> Result<Page, Problem> {
         let take = || {
             let mut inner = self.lock();
             let as_of = inner.events.len() as u64;
             let is_wanted = |event: &&RecordedEvent| {
-                let is_own = event.stream.category() == interest.manager;
                 event.position > Position(stretch.after)
                     && stretch.before.is_none_or(|before| event.position < Position(before))
-                    && match part {
-                        Part::Everything => is_own || (self.matches)(event),
-                        Part::Due => is_own && is_record(event) && event.has_tag(DUE),
-                    }
+                    && is_found(query, event)
             };
             let limit = usize::try_from(stretch.limit).expect("a small page");
             let events: Vec<_> =
@@ -383,10 +365,9 @@ impl Log for Fake {
         Ok(self.step(take).await)
     }
 
-    fn follow(&self, interest: &Interest, after: u64) -> FakeSubscription {
-        let changed = self.changed.subscribe();
-        let manager = interest.manager.clone();
-        FakeSubscription { fake: self.clone(), manager, after, is_caught_up: false, changed }
+    fn follow(&self, query: &Query, after: u64) -> FakeSubscription {
+        let (changed, query) = (self.changed.subscribe(), query.clone());
+        FakeSubscription { fake: self.clone(), query, after, is_caught_up: false, changed }
     }
 
     async fn commit(&self, commit: Commit) -> Result<Done, Refusal> {
@@ -405,7 +386,7 @@ impl Log for Fake {
 
 pub(crate) struct FakeSubscription {
     fake: Fake,
-    manager: String,
+    query: Query,
     after: u64,
     is_caught_up: bool,
     changed: watch::Receiver<u64>,
@@ -418,8 +399,7 @@ impl Subscription for FakeSubscription {
             let (next, end) = {
                 let inner = self.fake.lock();
                 let is_wanted = |event: &&RecordedEvent| {
-                    event.position > Position(self.after)
-                        && (event.stream.category() == self.manager || (self.fake.matches)(event))
+                    event.position > Position(self.after) && is_found(&self.query, event)
                 };
                 let next = inner.events.iter().find(is_wanted).cloned();
                 (next.filter(|_| !self.fake.is_mute), inner.events.len() as u64)

@@ -6,12 +6,12 @@ use std::time::Duration;
 use quorate_client::{Done, Problem, Query, RecordedEvent};
 use tokio::time::timeout;
 
-use crate::process::log::{Commit, Interest, Log, Newest, Page, Part, Refusal, Stretch};
+use crate::process::log::{Commit, Log, Newest, Page, Refusal, Stretch};
 use crate::process::manager::{HandlerError, ProcessManager, Trigger};
 use crate::process::reaction::Reaction;
 use crate::process::running::Running;
 use crate::process::tests::fake::{EPOCH, Fake, FakeSubscription};
-use crate::process::tests::shop::{DEADLINE, Shop, is_of_an_order, paid, placed, run, settings};
+use crate::process::tests::shop::{DEADLINE, Shop, paid, placed, run, settings};
 
 /// A log in which another runner does something at a moment that the test chooses.
 struct Meanwhile {
@@ -59,17 +59,12 @@ impl Log for Meanwhile {
         self.fake.newest(stream, types, seen).await
     }
 
-    async fn page(
-        &self,
-        interest: &Interest,
-        part: Part,
-        stretch: Stretch,
-    ) -> Result<Page, Problem> {
-        self.fake.page(interest, part, stretch).await
+    async fn page(&self, query: &Query, stretch: Stretch) -> Result<Page, Problem> {
+        self.fake.page(query, stretch).await
     }
 
-    fn follow(&self, interest: &Interest, after: u64) -> FakeSubscription {
-        self.fake.follow(interest, after)
+    fn follow(&self, query: &Query, after: u64) -> FakeSubscription {
+        self.fake.follow(query, after)
     }
 
     async fn commit(&self, commit: Commit) -> Result<Done, Refusal> {
@@ -93,7 +88,7 @@ impl Log for Meanwhile {
 
 #[tokio::test(start_paused = true)]
 async fn a_due_time_that_another_runner_moved_does_not_fire_early() {
-    let fake = Fake::new(is_of_an_order);
+    let fake = Fake::new();
     // There are so many that the first instance is not kept, and is read again when it is due.
     for order in ["order-1", "order-2", "order-3"] {
         fake.append(order, placed(10));
@@ -116,7 +111,7 @@ async fn a_due_time_that_another_runner_moved_does_not_fire_early() {
 
 #[tokio::test(start_paused = true)]
 async fn a_due_time_that_another_runner_fired_from_another_state_is_settled() {
-    let fake = Fake::new(is_of_an_order);
+    let fake = Fake::new();
     fake.append("order-1", placed(10));
     let log = Meanwhile::new(&fake, Moment::Cancellation);
     let mut running = Running::begin(&log, &Shop, settings(&fake)).await.expect("it begins");
@@ -155,7 +150,7 @@ impl ProcessManager for Watcher {
 
 #[tokio::test(start_paused = true)]
 async fn the_bookmarks_of_managers_that_look_at_everything_keep_nobody_awake() {
-    let fake = Fake::new(|_| true);
+    let fake = Fake::new();
     fake.append("order-1", paid());
     let watching = async |manager: Watcher| {
         let mut running = Running::begin(&fake, &manager, settings(&fake)).await?;

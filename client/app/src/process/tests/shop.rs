@@ -71,10 +71,6 @@ impl ProcessManager for Shop {
     }
 }
 
-pub(crate) fn is_of_an_order(event: &RecordedEvent) -> bool {
-    event.stream.category() == "order"
-}
-
 pub(crate) fn settings(fake: &Fake) -> Settings {
     Settings {
         clock: Arc::new(fake.clock()),
@@ -96,8 +92,17 @@ pub(crate) async fn run_with(
     settings: Settings,
     is_so: impl Fn(&Fake) -> bool,
 ) -> Result<(), ProcessError> {
+    run_manager(fake, &Shop, settings, is_so).await
+}
+
+pub(crate) async fn run_manager<M: ProcessManager>(
+    fake: &Fake,
+    manager: &M,
+    settings: Settings,
+    is_so: impl Fn(&Fake) -> bool,
+) -> Result<(), ProcessError> {
     let running = async {
-        let mut running = Running::begin(fake, &Shop, settings).await?;
+        let mut running = Running::begin(fake, manager, settings).await?;
         Err(running.go().await)
     };
     let is_over = |fake: &Fake| fake.has_crashed() || is_so(fake);

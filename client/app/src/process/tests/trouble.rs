@@ -13,9 +13,7 @@ use crate::process::runner::ProcessRunner;
 use crate::process::running::{Running, check_name};
 use crate::process::settings::{OnFailure, Settings};
 use crate::process::tests::fake::Fake;
-use crate::process::tests::shop::{
-    DEADLINE, Shop, is_of_an_order, paid, placed, run, run_with, settings,
-};
+use crate::process::tests::shop::{DEADLINE, Shop, paid, placed, run, run_with, settings};
 
 fn parking(fake: &Fake) -> Settings {
     Settings { on_failure: OnFailure::Park, conflicts_max: 3, ..settings(fake) }
@@ -29,7 +27,7 @@ fn one_is_parked_and_two_goes_on(fake: &Fake) -> bool {
 #[tokio::test(start_paused = true)]
 async fn what_was_acknowledged_before_a_deadline_is_handled_before_it_fires() {
     // The subscription hands nothing out: it is so slow that the payment has not arrived when the deadline comes.
-    let mut fake = Fake::new(is_of_an_order);
+    let mut fake = Fake::new();
     fake.append("order-1", placed(10));
     run(&fake, |fake| fake.count("log-1", "Noted") > 0).await.expect("it goes on");
     fake.append("order-1", paid());
@@ -43,7 +41,7 @@ async fn what_was_acknowledged_before_a_deadline_is_handled_before_it_fires() {
 
 #[tokio::test(start_paused = true)]
 async fn what_follows_from_an_event_or_much_later_is_for_the_same_user_and_tenant() {
-    let fake = Fake::new(is_of_an_order);
+    let fake = Fake::new();
     let context = Context::new().created_by("ann").tenant("acme");
     fake.append("order-1", context.stamp(placed(10)).expect("an event"));
     let cancelled = |fake: &Fake| fake.count("order-1", "Cancelled") > 0;
@@ -61,7 +59,7 @@ async fn what_follows_from_an_event_or_much_later_is_for_the_same_user_and_tenan
 
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_was_set_is_noticed_within_a_second() {
-    let fake = Fake::new(is_of_an_order);
+    let fake = Fake::new();
     fake.append("order-1", placed(10));
     let began = tokio::time::Instant::now();
     let cancelled = |fake: &Fake| fake.count("order-1", "Cancelled") > 0;
@@ -77,7 +75,7 @@ async fn a_clock_that_was_set_is_noticed_within_a_second() {
 
 #[tokio::test(start_paused = true)]
 async fn a_conflict_on_another_stream_is_tried_again_and_then_parked() {
-    let fake = Fake::new(is_of_an_order);
+    let fake = Fake::new();
     fake.append("shipping-1", paid());
     fake.append("order-1", placed(10));
     fake.append("order-1", paid());
@@ -103,7 +101,7 @@ async fn a_conflict_on_another_stream_is_tried_again_and_then_parked() {
 
 #[tokio::test(start_paused = true)]
 async fn a_manager_that_cannot_go_on_stops_and_says_where() {
-    let fake = Fake::new(is_of_an_order);
+    let fake = Fake::new();
     fake.append("order-1", placed(10));
     fake.append("shipping-1", paid());
     fake.append("order-1", paid());
@@ -146,7 +144,7 @@ impl ProcessManager for Copier {
 
 #[tokio::test(start_paused = true)]
 async fn a_handler_learns_of_a_conflict_and_may_decide_otherwise() {
-    let fake = Fake::new(is_of_an_order);
+    let fake = Fake::new();
     for total in 0..3 {
         fake.append("order-1", placed(total));
     }
@@ -195,7 +193,7 @@ impl ProcessManager for Payer {
 
 #[tokio::test(start_paused = true)]
 async fn a_reaction_does_not_happen_if_its_condition_is_violated() {
-    let fake = Fake::new(is_of_an_order);
+    let fake = Fake::new();
     for (invoice, kind) in
         [("invoice-1", "Sent"), ("invoice-2", "Sent"), ("invoice-1", "Cancelled")]
     {
@@ -222,7 +220,7 @@ async fn a_reaction_does_not_happen_if_its_condition_is_violated() {
 #[tokio::test(start_paused = true)]
 async fn an_instance_in_trouble_keeps_no_other_instance_waiting() {
     for (lanes, waits) in [(1, true), (2, false)] {
-        let mut fake = Fake::new(is_of_an_order);
+        let mut fake = Fake::new();
         fake.lanes = lanes;
         fake.append("shipping-1", paid());
         fake.append("order-1", placed(10));
@@ -245,7 +243,7 @@ async fn an_instance_in_trouble_keeps_no_other_instance_waiting() {
 
 #[tokio::test(start_paused = true)]
 async fn a_handler_that_fails_is_parked_with_its_reason() {
-    let fake = Fake::new(is_of_an_order);
+    let fake = Fake::new();
     let no_number = Event::json("Placed", "ten").expect("an event");
     fake.append("order-1", no_number);
     fake.append("order-2", placed(10));
@@ -256,7 +254,7 @@ async fn a_handler_that_fails_is_parked_with_its_reason() {
 
 #[tokio::test(start_paused = true)]
 async fn an_instance_whose_stream_is_closed_is_over_and_stops_nobody() {
-    let fake = Fake::new(is_of_an_order);
+    let fake = Fake::new();
     fake.close("shop-1");
     fake.append("order-1", placed(10));
     fake.append("order-2", placed(10));
@@ -267,7 +265,7 @@ async fn an_instance_whose_stream_is_closed_is_over_and_stops_nobody() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stray_event_in_an_instances_stream_stops_nobody() {
-    let fake = Fake::new(is_of_an_order);
+    let fake = Fake::new();
     fake.append("order-1", placed(10));
     run(&fake, |fake| fake.count("log-1", "Noted") > 0).await.expect("it goes on");
     fake.append("shop-1", Event::json("Stray", &1).expect("an event"));
@@ -305,7 +303,7 @@ fn an_instance_with_a_path_has_its_stream_in_that_path() {
 
 #[tokio::test(start_paused = true)]
 async fn an_instance_that_can_have_no_stream_is_passed_over_or_stops_the_manager() {
-    let fake = Fake::new(is_of_an_order);
+    let fake = Fake::new();
     fake.append("order-none", placed(10));
     fake.append("order-1", placed(10));
     let mut stopping = Running::begin(&fake, &Copier, settings(&fake)).await.expect("it begins");

@@ -1,0 +1,6 @@
+//! Process managers: the triggers that they parked are listed, replayed and dropped.
+
+mod admin;
+pub mod parking;
+
+pub use admin::ProcessManagerRef;
