@@ -90,7 +90,7 @@ impl Servers {
             let in_redis = RedisBalances::list(projection.store(), &server.url).await;
             assert_eq!(in_redis.expect("an answer"), *balances);
         }
-        // What was in flight when `serve` or the leader was killed arrives again.
+        // Events that were in flight when `serve` or the leader was killed arrive again.
         let expected = in_the_log(client).await;
         if let Some(server) = &self.nats {
             assert_eq!(without_repetitions(in_nats(server, &expected).await), expected);
