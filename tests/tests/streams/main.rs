@@ -7,5 +7,6 @@ mod deciders;
 mod decisions;
 mod enrolment;
 mod groups;
+mod parked;
 mod progress;
 mod reactions;
