@@ -10,4 +10,7 @@ pub mod postgres;
 pub mod random;
 pub mod session;
 pub mod simulation;
+mod skip;
 pub mod targets;
+
+pub use skip::skipped;

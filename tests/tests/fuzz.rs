@@ -18,7 +18,7 @@ fn no_decoder_panics_or_takes_unbounded_memory() {
     }
     match peak_kib() {
         Some(peak) => assert!(peak < MEMORY_MAX_KIB, "{peak} KiB were in use at once"),
-        None => eprintln!("SKIPPED: the memory of decoders: no /proc/self/status here"),
+        None => quorate_tests::skipped("the memory of decoders: no /proc/self/status here"),
     }
 }
 

@@ -42,7 +42,7 @@ fn of_two_writers_that_race_one_wins_and_the_other_learns_the_version() {
 #[test]
 fn an_append_is_synced_by_a_majority_before_its_answer() {
     if Command::new("strace").arg("-V").output().is_err() {
-        eprintln!("SKIPPED: strace is not there, so nobody counts what reaches the disks");
+        quorate_tests::skipped("strace is not there, so nobody counts what reaches the disks");
         return;
     }
     let cluster = Cluster::start_wrapped("64MiB", |node| {

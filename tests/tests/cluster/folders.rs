@@ -59,7 +59,7 @@ fn verify_writes_nothing_needs_no_lock_file_and_recognizes_a_running_node() {
     let data = cluster.nodes[0].data.clone();
     let other_path = ReadOnly::new(&data, cluster.folder().join("read-only"));
     if other_path.is_none() {
-        eprintln!("SKIPPED: nothing can be mounted here");
+        quorate_tests::skipped("nothing can be mounted here");
     }
     check(&verify(&cluster, &data), 1, "in use by another process");
     if let Some(ReadOnly(path)) = &other_path {

@@ -59,7 +59,7 @@ fn an_import_survives_kills_of_itself_the_leader_and_everybody() {
 #[test]
 fn the_real_event_log_survives_kills_of_the_import_the_leader_and_everybody() {
     let Some(data) = DataSet::real() else {
-        eprintln!("SKIPPED: ../shared/data/bpic2012.ndjson.gz is not there");
+        quorate_tests::skipped("../shared/data/bpic2012.ndjson.gz is not there");
         return;
     };
     let Census { events, streams, ref types, .. } = data.known;

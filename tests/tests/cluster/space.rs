@@ -60,7 +60,7 @@ fn nodes_without_room_refuse_appends_and_go_on_by_themselves_when_there_is_some(
     });
     let mounts = mounts.take();
     if mounts.len() < cluster.nodes.len() {
-        eprintln!("SKIPPED: full disks: a file system cannot be mounted here");
+        quorate_tests::skipped("full disks: a file system cannot be mounted here");
         return;
     }
     // A free space below the reserve, which is at least four chunk sizes, and above half of the reserve.

@@ -12,8 +12,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::sink::kafka::{Kafka, KafkaError};
 use crate::sink::runner::drive;
-use crate::sink::tests::free_port;
 use crate::sink::tests::group::{Group, events};
+use crate::sink::tests::{free_port, skipped};
 
 const PARTITIONS: i32 = 3;
 
@@ -27,7 +27,7 @@ impl Broker {
     async fn start() -> Option<(Broker, Client)> {
         let quiet = || Command::new("tansu");
         if quiet().arg("--help").stdout(Stdio::null()).status().is_err() {
-            println!("SKIPPED: there is no `tansu`, a broker that speaks Kafka's protocol, here");
+            skipped("there is no `tansu`, a broker that speaks Kafka's protocol, here");
             return None;
         }
         let address = format!("127.0.0.1:{}", free_port());

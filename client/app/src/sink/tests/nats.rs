@@ -10,8 +10,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::sink::nats::Nats;
 use crate::sink::runner::drive;
-use crate::sink::tests::free_port;
 use crate::sink::tests::group::{Group, events};
+use crate::sink::tests::{free_port, skipped};
 
 /// A server with a folder of its own; it ends with the test.
 struct Server {
@@ -24,9 +24,7 @@ impl Server {
     async fn start() -> Option<Server> {
         let is_there = Command::new("nats-server").arg("--version").stdout(Stdio::null()).status();
         if is_there.is_err() {
-            println!(
-                "SKIPPED: there is no `nats-server` here (Debian: apt-get install nats-server)"
-            );
+            skipped("there is no `nats-server` here (Debian: apt-get install nats-server)");
             return None;
         }
         let port = free_port();
