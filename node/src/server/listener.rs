@@ -78,7 +78,7 @@ pub(crate) async fn serve_clients<H: Host>(
     let runners = RunnersServer::new(RunnersService { replica: replica.clone(), runner_reports })
         .max_decoding_message_size(CLIENT_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(ANSWER_BYTES_MAX);
-    let cluster = ClusterServer::new(ClusterService { replica, groups, about })
+    let cluster = ClusterServer::new(ClusterService { replica, groups, health, about })
         .max_decoding_message_size(CLIENT_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(ANSWER_BYTES_MAX);
     let reflection = tonic_reflection::server::Builder::configure()

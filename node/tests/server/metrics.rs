@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use quorate_node::server::{METRICS, MetricKind, Server, ServerOptions};
+use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::expectation::Demand;
 use quorate_raft::host::TokioHost;
 use tokio::time::timeout;
@@ -112,5 +113,11 @@ async fn a_node_is_ready_while_a_majority_is_there_and_live_without_it() {
     until(&cluster.metrics, "/readyz", 503, "\r\n\r\nnot ready: ").await;
     until(&cluster.metrics, "/metrics", 200, "\nquorate_ready 0\n").await;
     assert!(scrape(&cluster.metrics, "/livez").await.starts_with("HTTP/1.1 200 "));
+    let mut operator = v1::cluster_client::ClusterClient::new(cluster.channel(0).await);
+    let request = v1::StatusRequest { only_self: false };
+    let status = operator.status(request).await.expect("a status").into_inner();
+    let [own, others @ ..] = &status.nodes[..] else { panic!("{status:?}") };
+    assert!(!own.unready.is_empty(), "{own:?}");
+    assert!(others.iter().all(|node| node.role == "unreachable"), "{others:?}");
     cluster.stop_all().await;
 }
