@@ -8,6 +8,8 @@ use std::{env, fs};
 use quorate_node::commands::serve::config;
 
 mod circles;
+mod deploy;
+mod kubernetes;
 mod metrics;
 mod words;
 
