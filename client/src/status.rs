@@ -100,6 +100,12 @@ pub struct NodeStatus {
     /// The lag of the consumer groups, as far as the node knows it, by name; the first 1,000 of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<GroupLag>,
+    /// Log time: the time stamp of the newest command that it applied; none before the first.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "time_as_text")]
+    pub log_time: Option<Timestamp>,
+    /// The reason why it cannot answer a linearizable read, as of at most 10 seconds ago; empty if it can.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub unready: String,
 }
 
 /// The lag of a consumer group.
@@ -322,6 +328,8 @@ impl From<v1::NodeStatus> for NodeStatus {
             scrubbed_at: status.scrubbed_at.map(Timestamp),
             scavenged: status.scavenged.map(Scavenged::from),
             groups: status.groups.into_iter().map(GroupLag::from).collect(),
+            log_time: status.log_time.filter(|time| *time != 0).map(Timestamp),
+            unready: status.unready,
         }
     }
 }

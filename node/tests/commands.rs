@@ -9,6 +9,8 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
+#[path = "commands/cluster.rs"]
+mod cluster;
 #[path = "commands/completions.rs"]
 mod completions;
 #[path = "commands/exit_codes.rs"]

@@ -30,6 +30,8 @@ mod groups;
 mod health;
 #[path = "server/limits.rs"]
 mod limits;
+#[path = "server/metrics.rs"]
+mod metrics;
 #[path = "server/retries.rs"]
 mod retries;
 #[path = "server/runners.rs"]

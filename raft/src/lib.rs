@@ -3,7 +3,7 @@
 //!
 //! Nothing here looks inside a command, and none of openraft's types reaches a disk or a wire.
 //!
-//! A room uses only those before it: `log`, `host`, `identity`, `adapter` (openraft's types), `disk_space`, `machine`
+//! A room uses only those before it: `histogram`, `log`, `host`, `identity`, `adapter` (openraft's types), `disk_space`, `machine`
 //! (the store), `raft` (openraft's handle), `peers`, `leadership`, `clocks`, `checkpoint`, `maintenance`, `replica`.
 
 #[doc(hidden)]
@@ -19,6 +19,7 @@ mod clocks;
 mod disk_space;
 mod error;
 mod failure;
+mod histogram;
 mod identity;
 mod leadership;
 mod machine;
@@ -30,7 +31,8 @@ mod replica;
 mod status;
 
 pub use error::{BootstrapError, ProposeError, ScavengeError, StartError, Stopped};
+pub use histogram::{Histogram, Observations};
 pub use identity::Identity;
 pub use options::{ReplicaOptions, Timing};
-pub use replica::{Applying, Done, Replica};
+pub use replica::{Applying, Done, Replica, Timings};
 pub use status::{Clock, Damage, Member, Refusal, Role, Scavenging, Scrub, Status};

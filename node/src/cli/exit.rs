@@ -22,6 +22,8 @@ pub enum Code {
     Unknown = 4,
     /// The command did its work, but could not write its report to standard output.
     Unreported = 5,
+    /// The cluster takes appends, and somebody should look at it.
+    Degraded = 6,
 }
 
 /// The end of a command that did not simply succeed.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt};
 use quorate_client::{ClusterStatus, Founded, Member, NodeStatus};
 use quorate_proto::wire::problem_of;
 use quorate_proto::wire::v1;
@@ -35,18 +36,31 @@ pub(crate) async fn status_within(
     Ok(answered(address, within.unwrap_or(ANSWERED_WITHIN), asked).await?.into())
 }
 
-/// Returns the status from the first node that belongs to a cluster, or else from the first node that answers; the
-/// last error if none does.
-pub(crate) async fn first_answer(global: &Global) -> Result<ClusterStatus, Exit> {
-    let mut answer = Err(Exit::usage("--endpoints names no node"));
-    for address in &global.addresses() {
-        match status_within(address, false, global.timeout).await {
-            Ok(status) if status.cluster.is_some() => return Ok(status),
-            status if answer.is_err() => answer = status,
+/// Returns the status from the first node that sees a leader with a majority, or else from the first that belongs to a
+/// cluster, or else from the first that answers; the last error if none does. All are asked at once.
+pub(crate) async fn best_answer(global: &Global) -> Result<ClusterStatus, Exit> {
+    let (addresses, within) = (global.addresses(), global.timeout);
+    let count = addresses.len().max(1);
+    let asked = addresses
+        .into_iter()
+        .map(|address| async move { status_within(&address, false, within).await });
+    let mut answers = stream::iter(asked).buffered(count);
+    let mut best: Result<ClusterStatus, Exit> = Err(Exit::usage("--endpoints names no node"));
+    while let Some(answer) = answers.next().await {
+        match (&answer, &best) {
+            (Ok(status), _) if sees_a_leader(status) => return answer,
+            (Ok(status), Ok(before)) if status.cluster.is_some() && before.cluster.is_none() => {
+                best = answer;
+            }
+            (_, Err(_)) => best = answer,
             _ => {}
         }
     }
-    answer
+    best
+}
+
+fn sees_a_leader(status: &ClusterStatus) -> bool {
+    status.nodes.iter().any(|node| node.role == "leader" && node.unready.is_empty())
 }
 
 /// Returns a node's status of itself; none if the node does not answer.

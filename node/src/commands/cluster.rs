@@ -5,13 +5,20 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use clap::{Args, Subcommand};
-use quorate_client::{ClusterStatus, DamagedChunk, Founded, GroupLag, Member, NodeStatus};
+use quorate_client::{ClusterStatus, Founded, GroupLag, Member, NodeStatus};
 use quorate_proto::limits::CHUNK_BYTES_DEFAULT;
 use serde::Serialize;
 
 use crate::cli::{self, Addresses, Asking, Exit, Global, Nothing, Shared, inspect};
-use crate::output::{write_json, write_line};
+use crate::output::{Watch, remark, write_json, write_line};
 use crate::values::size;
+
+mod details;
+mod health;
+mod lag;
+
+use details::{NodeLine, write_details};
+use health::is_known;
 
 /// Found a cluster, or see how it is.
 #[derive(Args, Debug)]
@@ -28,7 +35,26 @@ enum ClusterCommand {
     /// nodes finishes what was interrupted, and does nothing when all is done.
     Init(Asking<InitArgs>),
     /// Show how each node is.
-    Status(Asking<Nothing>),
+    ///
+    /// The first table: role, term, position, entries of the log that it has not applied yet, disk. The second: log
+    /// indexes, lag behind the furthest node in events and in seconds of log time, version, health. It is shown without a
+    /// majority too, as one node knows it: of several that answer, one that sees a leader. Exit code: 0 if a node
+    /// answered, whatever it says (`quorate cluster health` judges); 1 if none did.
+    Status(Asking<StatusArgs>),
+    /// Tell in a word how the cluster is, with the reasons below.
+    ///
+    /// Exit codes: 0 healthy; 6 degraded: it takes appends, and somebody should look (a node is unreachable, not ready,
+    /// damaged, without room or far behind, or its clock is wrong); 1 unavailable: it takes no appends (no leader with a
+    /// majority, full disks, nothing founded yet), or no node answers; 2 the command line is wrong.
+    Health(Asking<Nothing>),
+}
+
+#[derive(Args, Debug)]
+struct StatusArgs {
+    /// Show it again each second until Ctrl-C, also while no node answers; into a pipe or a file, whenever something
+    /// changed.
+    #[arg(long)]
+    watch: bool,
 }
 
 #[derive(Args, Debug)]
@@ -46,6 +72,7 @@ pub async fn run(args: ClusterArgs) -> Result<(), Exit> {
     match args.command {
         ClusterCommand::Init(args) => args.run(init).await,
         ClusterCommand::Status(args) => args.run(status).await,
+        ClusterCommand::Health(args) => args.run(health::run).await,
     }
 }
 
@@ -151,35 +178,65 @@ struct UnreachableLine<'a> {
     role: &'a str,
 }
 
-fn write_node_json(output: &mut impl Write, node: &NodeStatus) -> io::Result<()> {
+fn write_node_json(
+    output: &mut impl Write,
+    node: &NodeStatus,
+    nodes: &[NodeStatus],
+) -> io::Result<()> {
     if is_known(node) {
-        return write_json(output, node);
+        return write_json(output, &NodeLine::new(node, nodes));
     }
     let NodeStatus { id, address, role, .. } = node;
     write_json(output, &UnreachableLine { id: *id, address, role })
 }
 
-/// Returns true if the node reported its state: one that cannot be reached did not.
-fn is_known(node: &NodeStatus) -> bool {
-    node.role != "unreachable"
+async fn status(args: StatusArgs, global: &Global) -> Result<(), Exit> {
+    let mut answer = Ok(inspect::best_answer(global).await?);
+    let watch = args.watch.then(|| Watch::new(global.json()));
+    let mut before = Vec::new();
+    loop {
+        let now = match &answer {
+            Ok(status) => shown(status, global.json())?,
+            Err(Exit { message, .. }) if watch.as_ref().is_some_and(Watch::is_drawn) => {
+                format!("{message}\n").into_bytes()
+            }
+            Err(Exit { message, .. }) => {
+                remark(message);
+                Vec::new()
+            }
+        };
+        let Some(watch) = &watch else {
+            return Ok(io::stdout().lock().write_all(&now)?);
+        };
+        if watch.is_drawn() || now != before {
+            watch.show(&now)?;
+        }
+        before = now;
+        if !watch.goes_on().await {
+            return Ok(());
+        }
+        answer = inspect::best_answer(global).await;
+    }
 }
 
-async fn status(_args: Nothing, global: &Global) -> Result<(), Exit> {
-    let ClusterStatus { cluster, chunk_bytes, nodes } = inspect::first_answer(global).await?;
-    if global.json() {
-        let mut output = io::stdout().lock();
-        return Ok(nodes.iter().try_for_each(|node| write_node_json(&mut output, node))?);
+/// Returns the text or the JSON lines that show the status.
+fn shown(status: &ClusterStatus, json: bool) -> io::Result<Vec<u8>> {
+    let ClusterStatus { cluster, chunk_bytes, nodes } = status;
+    let mut output = Vec::new();
+    if json {
+        nodes.iter().try_for_each(|node| write_node_json(&mut output, node, nodes))?;
+        return Ok(output);
     }
-    let mut output = anstream::stdout().lock();
     match cluster {
         Some(cluster) => {
-            writeln!(output, "cluster {cluster}, {} a chunk", size::show(chunk_bytes))?
+            writeln!(output, "cluster {cluster}, {} a chunk", size::show(*chunk_bytes))?
         }
-        None => writeln!(output, "{}", advice(&nodes))?,
+        None => writeln!(output, "{}", advice(nodes))?,
     }
-    write_table(&mut output, &nodes)?;
-    write_groups(&mut output, &nodes)?;
-    Ok(())
+    write_table(&mut output, nodes)?;
+    write_groups(&mut output, nodes)?;
+    let has_colours = anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never;
+    Ok(if has_colours { output } else { anstream::adapter::strip_bytes(&output).into_vec() })
 }
 
 /// Returns the advice for nodes that belong to no cluster.
@@ -203,6 +260,7 @@ fn write_table(output: &mut impl Write, nodes: &[NodeStatus]) -> io::Result<()> 
     });
     write_row(output, &head.map(str::to_owned), &widths)?;
     rows.iter().try_for_each(|row| write_row(output, row, &widths))?;
+    write_details(output, nodes)?;
     for node in nodes.iter().filter(|node| is_known(node)) {
         for notice in notices(node) {
             writeln!(output, "node {}: {notice}", node.id)?;
@@ -251,20 +309,7 @@ fn notices(node: &NodeStatus) -> Vec<String> {
     if node.insecure {
         notices.push("INSECURE: open beyond loopback without encryption".to_owned());
     }
-    if node.low_on_space {
-        let (free, reserve) = (size::show(node.free_bytes), size::show(node.reserve_bytes));
-        notices.push(format!("NO ROOM: {free} free, {reserve} are kept in reserve"));
-    }
-    for DamagedChunk { chunk, why, failed } in &node.damaged {
-        let failed = match failed.as_str() {
-            "" => String::new(),
-            failed => format!(" (not repaired yet: {failed})"),
-        };
-        notices.push(format!("DAMAGED: chunk {chunk}: {why}{failed}"));
-    }
-    if !node.notice.is_empty() {
-        notices.push(node.notice.clone());
-    }
+    notices.extend(health::complaints(node));
     notices
 }
 
@@ -289,7 +334,7 @@ const _: () = assert!(CHUNK_BYTES_DEFAULT == 64 << 20, "the default of --chunk-s
 mod tests {
     use super::*;
 
-    fn node(id: u64, role: &str) -> NodeStatus {
+    pub(super) fn node(id: u64, role: &str) -> NodeStatus {
         NodeStatus {
             id,
             address: format!("192.168.100.{id}:17701"),
@@ -314,6 +359,8 @@ mod tests {
             scrubbed_at: None,
             scavenged: None,
             groups: Vec::new(),
+            log_time: None,
+            unready: String::new(),
         }
     }
 
@@ -332,7 +379,7 @@ mod tests {
     #[test]
     fn of_a_node_that_cannot_be_reached_there_is_no_state() {
         let mut line = Vec::new();
-        write_node_json(&mut line, &node(3, "unreachable")).expect("memory");
+        write_node_json(&mut line, &node(3, "unreachable"), &[]).expect("memory");
         let expected = r#"{"id":3,"address":"192.168.100.3:17701","role":"unreachable"}"#;
         assert_eq!(String::from_utf8(line).expect("JSON is UTF-8").trim_end(), expected);
     }

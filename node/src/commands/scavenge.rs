@@ -47,7 +47,7 @@ pub async fn run(_args: ScavengeArgs, global: &Global) -> Result<(), Exit> {
     let addresses = match &global.node {
         Some(node) => vec![node.to_string()],
         None => {
-            let nodes = inspect::first_answer(global).await?.nodes;
+            let nodes = inspect::best_answer(global).await?.nodes;
             nodes.into_iter().map(|node| node.address).collect()
         }
     };

@@ -26,6 +26,8 @@ const STARTED_WITHIN: Duration = Duration::from_secs(60);
 const LED_WITHIN: Duration = Duration::from_secs(20);
 /// The interval at which an awaited node is asked.
 const ASKED_EVERY: Duration = Duration::from_millis(50);
+/// The time that the followers may take, once there is a leader, until they are ready.
+const READY_WITHIN: Duration = Duration::from_secs(5);
 
 /// A node of a local cluster: its folder, its addresses and its log.
 #[derive(Clone, Debug)]
@@ -148,7 +150,8 @@ pub(crate) fn check_free(nodes: &[LocalNode]) -> Result<(), Exit> {
     Ok(())
 }
 
-/// Starts all nodes, founds the cluster if it is not founded yet, and waits until one of them leads.
+/// Starts all nodes, founds the cluster if it is not founded yet, and waits until one of them leads, and a moment until
+/// all are ready.
 pub(crate) async fn start_all(nodes: &[LocalNode], chunk_bytes: u64) -> Result<Vec<Process>, Exit> {
     let mut processes = nodes.iter().map(LocalNode::start).collect::<Result<Vec<_>, _>>()?;
     let mut waiting = false;
@@ -161,7 +164,19 @@ pub(crate) async fn start_all(nodes: &[LocalNode], chunk_bytes: u64) -> Result<V
         inspect::bootstrap(&first.address, peers, chunk_bytes, None).await?;
     }
     leader(nodes).await?;
+    // A node that takes longer is shown as it is.
+    let _ = timeout(READY_WITHIN, all_ready(nodes)).await;
     Ok(processes)
+}
+
+/// Waits until all nodes are ready: a follower learns a moment after the leader that it is one.
+async fn all_ready(nodes: &[LocalNode]) {
+    let mut again = interval(ASKED_EVERY);
+    for node in nodes {
+        while inspect::node(&node.address).await.is_none_or(|status| !status.unready.is_empty()) {
+            again.tick().await;
+        }
+    }
 }
 
 /// Waits until one of the nodes leads, and returns it.

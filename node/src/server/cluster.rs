@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
 use super::groups::Groups;
+use super::health::Health;
 use super::problem;
 
 /// The time within which a member must report its status; else it is shown as unreachable.
@@ -33,6 +34,7 @@ const FOLDERS: [&str; 3] = ["", "log", "chunks"];
 pub(crate) struct ClusterService<H: Host> {
     pub(crate) replica: Replica<H>,
     pub(crate) groups: Arc<Groups<H>>,
+    pub(crate) health: Health<H>,
     pub(crate) about: About,
 }
 
@@ -149,6 +151,8 @@ impl<H: Host> ClusterService<H> {
             scrubbed_at: known.scrub.last_full.map(|time| time.0),
             scavenged: known.scavenged.as_ref().map(wire_scavenging),
             groups: self.groups.lags().await,
+            log_time: self.replica.reader().map(|reader| reader.point().recorded_at.0),
+            unready: self.health.ready().err().unwrap_or_default(),
         }
     }
 }

@@ -1,12 +1,10 @@
 //! The services on each of the two listeners, and the limits of the protocol underneath.
 
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::Stream;
-use quorate_proto::Consistency;
 use quorate_proto::limits::{ANSWER_BYTES_MAX, CLIENT_MESSAGE_BYTES_MAX, PEER_MESSAGE_BYTES_MAX};
 use quorate_proto::wire;
 use quorate_proto::wire::peer::v1::forward_server::ForwardServer;
@@ -16,8 +14,8 @@ use quorate_proto::wire::v1::events_server::EventsServer;
 use quorate_proto::wire::v1::groups_server::GroupsServer;
 use quorate_proto::wire::v1::runners_server::RunnersServer;
 use quorate_raft::host::{Host, Listening};
-use quorate_raft::{Replica, transport};
-use tokio::time::{Instant, timeout};
+use quorate_raft::transport;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Server;
@@ -29,7 +27,7 @@ use super::cluster::{About, ClusterService};
 use super::connections::{self, Connection, Greeting};
 use super::events::EventsService;
 use super::groups::{ForwardedConsumers, Groups, GroupsService};
-use super::read;
+use super::health::{Health, Verdict};
 use super::read::Live;
 use super::runners::{RunnerReports, RunnersService};
 
@@ -48,18 +46,13 @@ const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The time within which a serving node must answer its own linearizable read.
-const READ_WITHIN: Duration = Duration::from_secs(5);
-/// The interval at which a serving node checks that it still serves, and at which one that does not tries again.
-const CHECKED_EVERY: Duration = Duration::from_secs(5);
-const TRIED_EVERY: Duration = Duration::from_millis(500);
-
 /// The parts that the services for clients are made of.
 pub(crate) struct Served<H: Host> {
     pub(crate) appends: Arc<Appends<H>>,
     pub(crate) live: Arc<Live<H>>,
     pub(crate) groups: Arc<Groups<H>>,
     pub(crate) runner_reports: Arc<RunnerReports>,
+    pub(crate) health: Health<H>,
     pub(crate) about: About,
 }
 
@@ -69,13 +62,13 @@ pub(crate) async fn serve_clients<H: Host>(
     served: Served<H>,
     stopping: CancellationToken,
 ) {
-    let Served { appends, live, groups, runner_reports, about } = served;
-    let (reporter, health) = tonic_health::server::health_reporter();
+    let Served { appends, live, groups, runner_reports, health, about } = served;
+    let (reporter, checks) = tonic_health::server::health_reporter();
     let replica = appends.replica.clone();
     let connections_max = connections::clients_max(replica.host().descriptors());
     // The node does not serve before a check has found that it does.
     set_health(&reporter, ServingStatus::NotServing).await;
-    tokio::spawn(report_health(reporter, appends.replica.clone(), stopping.clone()));
+    tokio::spawn(report_health(reporter, health.readiness()));
     let events = EventsServer::new(EventsService { appends, live, stopping: stopping.clone() })
         .max_decoding_message_size(CLIENT_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(ANSWER_BYTES_MAX);
@@ -85,7 +78,7 @@ pub(crate) async fn serve_clients<H: Host>(
     let runners = RunnersServer::new(RunnersService { replica: replica.clone(), runner_reports })
         .max_decoding_message_size(CLIENT_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(ANSWER_BYTES_MAX);
-    let cluster = ClusterServer::new(ClusterService { replica, groups, about })
+    let cluster = ClusterServer::new(ClusterService { replica, groups, health, about })
         .max_decoding_message_size(CLIENT_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(ANSWER_BYTES_MAX);
     let reflection = tonic_reflection::server::Builder::configure()
@@ -96,7 +89,7 @@ pub(crate) async fn serve_clients<H: Host>(
         .add_service(consumers)
         .add_service(cluster)
         .add_service(runners)
-        .add_service(health)
+        .add_service(checks)
         .add_service(reflection);
     let server = Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -157,53 +150,16 @@ async fn set_health(reporter: &HealthReporter, serving: ServingStatus) {
     reporter.set_service_status("quorate.v1.Events", serving).await;
 }
 
-/// Reports to health checks that the node serves, while it can answer a linearizable read: it belongs to a cluster, and
-/// applies what a leader commits. To know a leader is not enough: one that cannot reach this node stays known for ever.
-async fn report_health<H: Host>(
-    reporter: HealthReporter,
-    replica: Replica<H>,
-    stopping: CancellationToken,
-) {
-    let mut status = replica.status();
-    let mut reported = ServingStatus::NotServing;
+/// Reports to health checks that the node serves, while it is ready.
+async fn report_health(reporter: HealthReporter, mut readiness: watch::Receiver<Verdict>) {
     loop {
-        let knows_leader = status.borrow_and_update().leader.is_some();
-        let changed = status.wait_for(|now| now.leader.is_some() != knows_leader);
-        let mut over = pin!(async {
-            tokio::select! {
-                () = stopping.cancelled() => true,
-                _ = replica.stopped() => true,
-                changed = changed => changed.is_err(),
-            }
-        });
-        // The end of the check is polled first: a node that stops, or lost its leader, reports it at once.
-        let serves = tokio::select! {
-            biased;
-            is_over = &mut over => Err(is_over),
-            serves = async { knows_leader && can_read(&replica).await } => Ok(serves),
+        let serving = match *readiness.borrow_and_update() {
+            Ok(()) => ServingStatus::Serving,
+            Err(_) => ServingStatus::NotServing,
         };
-        let serving = match serves {
-            Ok(true) => ServingStatus::Serving,
-            Ok(false) | Err(_) => ServingStatus::NotServing,
-        };
-        if reported != serving {
-            set_health(&reporter, serving).await;
-            reported = serving;
-        }
-        let is_over = match serves {
-            Err(is_over) => is_over,
-            Ok(serves) => {
-                let again = if serves { CHECKED_EVERY } else { TRIED_EVERY };
-                timeout(again, over).await.unwrap_or(false)
-            }
-        };
-        if is_over {
-            return set_health(&reporter, ServingStatus::NotServing).await;
+        set_health(&reporter, serving).await;
+        if readiness.changed().await.is_err() {
+            return;
         }
     }
-}
-
-async fn can_read<H: Host>(replica: &Replica<H>) -> bool {
-    let deadline = Instant::now() + READ_WITHIN;
-    read::reach(replica, Consistency::Linearizable, deadline).await.is_ok()
 }

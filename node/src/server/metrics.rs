@@ -1,145 +1,125 @@
-//! The metrics of a node, with the names under which they are scraped: all names stand here.
+//! The metrics of a node: where their values come from.
 
 use std::collections::BTreeMap;
-use std::fmt::{Display, Write};
 use std::sync::Arc;
 
 use quorate_proto::wire::v1::GroupLag;
-use quorate_proto::{Position, Runner, RunnerKind};
-use quorate_raft::Role;
+use quorate_proto::{LogIndex, Position, Runner, RunnerKind};
 use quorate_raft::host::Host;
+use quorate_raft::{Histogram, Role, Status};
 
 use super::groups::Groups;
+use super::health::Health;
 use super::read::Live;
 use super::runners::RunnerReports;
+
+mod exposition;
+mod names;
+
+pub(crate) use exposition::CONTENT_TYPE;
+use exposition::{Exposition, Value};
+pub use names::{METRICS, Metric, MetricKind};
 
 /// The sources of the metrics.
 pub(crate) struct Metrics<H: Host> {
     pub(crate) live: Arc<Live<H>>,
     pub(crate) groups: Arc<Groups<H>>,
     pub(crate) runner_reports: Arc<RunnerReports>,
+    pub(crate) health: Health<H>,
+    /// The times that requests took on this node while it led.
+    pub(crate) append_times: Arc<Histogram>,
 }
 
 impl<H: Host> Metrics<H> {
     /// Returns all metrics in the text format of Prometheus.
     pub(crate) async fn text(&self) -> String {
-        let replica = &self.live.replica;
-        let (leads, clock) = {
-            let status = replica.status();
-            let status = status.borrow();
-            (status.role == Role::Leader, status.clock.clone())
-        };
-        let point = replica.reader().map(|reader| reader.point()).unwrap_or_default();
         let groups = self.groups.lags().await;
-        let mut text = Text::default();
-        text.number("quorate_is_leader", "Whether this node leads.", u8::from(leads));
-        let position = point.position.0;
-        text.number("quorate_position", "The position of the newest event applied here.", position);
-        let applied = point.log_id.unwrap_or_default().index.0;
-        text.number("quorate_applied_index", "The newest log index applied here.", applied);
-        let help = "Whether the clock of this node is not to be relied on.";
-        text.number("quorate_clock_wrong", help, u8::from(clock.wrong.is_some()));
-        if let Some(ahead_ms) = clock.ahead_ms {
-            let help = "Milliseconds that the clock of this node is ahead of the median of the voters' clocks.";
-            text.number("quorate_clock_ahead_milliseconds", help, ahead_ms);
-        }
-        let subscriptions = self.live.count() as u64;
-        let help = "Readers that follow what is applied here, groups included.";
-        text.number("quorate_subscriptions", help, subscriptions);
-        let help = "Positions of the log that a group is behind: no fewer than what is to be done.";
-        text.of_groups("quorate_group_lag", help, &groups, |group| group.lag);
-        let help = "Events with consumers of a group; 0 where this node does not lead.";
-        text.of_groups("quorate_group_in_flight", help, &groups, |group| group.in_flight);
-        let help = "Events of a group that failed and are to be tried again.";
-        text.of_groups("quorate_group_failed", help, &groups, |group| group.failed);
-        let help = "Parked events of a group.";
-        text.of_groups("quorate_group_parked", help, &groups, |group| group.parked);
-        text.of_runners(&self.runner_reports.runners(), point.position);
-        text.0
+        let status = self.live.replica.status().borrow().clone();
+        let mut shown = Exposition::default();
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        shown.add(names::BUILD, Value::Labelled(vec![(version, 1)]));
+        shown.yes_or_no(names::READY, self.health.ready().is_ok());
+        self.add_log(&mut shown, &status);
+        self.add_times(&mut shown);
+        add_disk(&mut shown, &status);
+        add_clock(&mut shown, &status);
+        shown.whole(names::SUBSCRIPTIONS, self.live.count() as u64);
+        add_groups(&mut shown, &groups);
+        add_runners(&mut shown, &self.runner_reports.runners(), status.position);
+        shown.text()
+    }
+
+    fn add_log(&self, shown: &mut Exposition, status: &Status) {
+        let replica = &self.live.replica;
+        let point = replica.reader().map(|reader| reader.point()).unwrap_or_default();
+        let index = |index: Option<LogIndex>| index.unwrap_or_default().0;
+        shown.yes_or_no(names::IS_LEADER, status.role == Role::Leader);
+        shown.yes_or_no(names::KNOWS_LEADER, status.leader.is_some());
+        shown.whole(names::TERM, status.term.0);
+        shown.whole(names::MEMBERS, status.members.len() as u64);
+        shown.whole(names::REFUSED_PEERS, status.refusals.len() as u64);
+        shown.whole(names::COMMITTED_INDEX, index(status.committed));
+        shown.whole(names::APPLIED_INDEX, index(point.log_id.map(|id| id.index)));
+        shown.whole(names::CHECKPOINTED_INDEX, index(status.checkpointed));
+        shown.whole(names::POSITION, point.position.0);
+        shown.whole(names::CHECKPOINTED_POSITION, status.checkpointed_position.0);
+        shown.add(names::LOG_TIME, Value::Real(point.recorded_at.0 as f64 / 1e6));
+        shown.add(names::PRESSURE, Value::Real(status.pressure.into()));
+        shown.whole(names::UNFLUSHED, replica.unflushed_bytes());
+    }
+
+    fn add_times(&self, shown: &mut Exposition) {
+        let timings = self.live.replica.timings();
+        shown.add(names::APPEND_TIME, Value::Times(self.append_times.observations()));
+        shown.add(names::LOG_SYNC_TIME, Value::Times(timings.log_sync));
+        shown.add(names::REPLICATION_TIME, Value::Times(timings.replication));
+        shown.add(names::APPLY_TIME, Value::Times(timings.apply));
     }
 }
 
-/// The text as it grows; all values are gauges.
-#[derive(Default)]
-struct Text(String);
+fn add_disk(shown: &mut Exposition, status: &Status) {
+    shown.whole(names::FREE_BYTES, status.free_bytes);
+    shown.whole(names::RESERVE_BYTES, status.reserve_bytes);
+    shown.yes_or_no(names::LOW_ON_SPACE, status.low_on_space);
+    shown.whole(names::DAMAGED_CHUNKS, status.damaged.len() as u64);
+    shown.whole(names::SCRUBBED_BYTES, status.scrub.verified_bytes);
+    shown.yes_or_no(names::DISAGREES, status.disagreement.is_some());
+}
 
-impl Text {
-    fn head(&mut self, name: &str, help: &str) {
-        self.line(format_args!("# HELP {name} {help}"));
-        self.line(format_args!("# TYPE {name} gauge"));
+fn add_clock(shown: &mut Exposition, status: &Status) {
+    shown.yes_or_no(names::CLOCK_WRONG, status.clock.wrong.is_some());
+    if let Some(ahead_ms) = status.clock.ahead_ms {
+        shown.add(names::CLOCK_AHEAD, Value::Signed(ahead_ms));
     }
+}
 
-    fn number(&mut self, name: &str, help: &str, value: impl Display) {
-        self.head(name, help);
-        self.line(format_args!("{name} {value}"));
-    }
+fn add_groups(shown: &mut Exposition, groups: &[GroupLag]) {
+    let of_each = |value: fn(&GroupLag) -> u64| {
+        let values = groups.iter().map(|group| (group.name.clone(), value(group)));
+        Value::Labelled(values.collect())
+    };
+    shown.add(names::GROUP_LAG, of_each(|group| group.lag));
+    shown.add(names::GROUP_IN_FLIGHT, of_each(|group| group.in_flight));
+    shown.add(names::GROUP_FAILED, of_each(|group| group.failed));
+    shown.add(names::GROUP_PARKED, of_each(|group| group.parked));
+}
 
-    fn of_groups(
-        &mut self,
-        name: &str,
-        help: &str,
-        groups: &[GroupLag],
-        value: impl Fn(&GroupLag) -> u64,
-    ) {
-        self.head(name, help);
-        for group in groups {
-            let (label, value) = (escaped(&group.name), value(group));
-            self.line(format_args!("{name}{{group=\"{label}\"}} {value}"));
-        }
-    }
-
-    /// Writes how far behind the projections and process managers are whose reports this node has, without the silent
-    /// ones and rebuilds: of several runners of a name, the one that is least behind.
-    fn of_runners(&mut self, runners: &[Runner], last_position: Position) {
-        for (kind, what) in [
-            (RunnerKind::Projection, "projection"),
-            (RunnerKind::ProcessManager, "process_manager"),
-        ] {
-            let of_kind = |runner: &&Runner| runner.report.kind == kind && !runner.is_silent();
-            let mut furthest: BTreeMap<&str, u64> = BTreeMap::new();
-            for runner in runners.iter().filter(of_kind) {
-                let behind = runner.behind(last_position).filter(|_| !runner.report.rebuilds);
-                if let Some(behind) = behind {
-                    let known = furthest.entry(&runner.report.name).or_insert(behind);
-                    *known = behind.min(*known);
-                }
+/// Adds how far behind the projections and process managers are whose reports this node has, without the silent ones
+/// and rebuilds: of several runners of a name, the one that is least behind.
+fn add_runners(shown: &mut Exposition, runners: &[Runner], last_position: Position) {
+    for (kind, metric) in [
+        (RunnerKind::Projection, names::PROJECTION_LAG),
+        (RunnerKind::ProcessManager, names::PROCESS_MANAGER_LAG),
+    ] {
+        let of_kind = |runner: &&Runner| runner.report.kind == kind && !runner.is_silent();
+        let mut furthest: BTreeMap<String, u64> = BTreeMap::new();
+        for runner in runners.iter().filter(of_kind) {
+            let behind = runner.behind(last_position).filter(|_| !runner.report.rebuilds);
+            if let Some(behind) = behind {
+                let known = furthest.entry(runner.report.name.clone()).or_insert(behind);
+                *known = behind.min(*known);
             }
-            let name = format!("quorate_{what}_lag");
-            self.head(
-                &name,
-                "Positions of the log that it had not looked at when it told this node.",
-            );
-            for (one, behind) in furthest {
-                let label = escaped(one);
-                self.line(format_args!("{name}{{{what}=\"{label}\"}} {behind}"));
-            }
         }
-    }
-
-    fn line(&mut self, line: impl Display) {
-        writeln!(self.0, "{line}").expect("a string takes everything");
-    }
-}
-
-/// Returns a name as the value of a label; names have no line ends.
-fn escaped(name: &str) -> String {
-    name.replace('\\', "\\\\").replace('"', "\\\"")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_group_has_a_line_with_its_name_escaped() {
-        let group = |name: &str, lag| GroupLag { name: name.into(), lag, ..GroupLag::default() };
-        let mut text = Text::default();
-        let groups = [group("billing", 7), group("a\"b\\c", 0)];
-        text.of_groups("quorate_group_lag", "Lag.", &groups, |group| group.lag);
-        assert_eq!(
-            text.0,
-            "# HELP quorate_group_lag Lag.\n# TYPE quorate_group_lag gauge\n\
-             quorate_group_lag{group=\"billing\"} 7\nquorate_group_lag{group=\"a\\\"b\\\\c\"} 0\n"
-        );
+        shown.add(metric, Value::Labelled(furthest.into_iter().collect()));
     }
 }

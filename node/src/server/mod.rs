@@ -17,6 +17,7 @@ mod cluster;
 mod connections;
 mod events;
 mod groups;
+mod health;
 mod listener;
 mod metrics;
 mod problem;
@@ -27,7 +28,9 @@ pub(crate) mod steps;
 
 use append::Appends;
 use groups::Groups;
+use health::Health;
 use metrics::Metrics;
+pub use metrics::{METRICS, Metric, MetricKind};
 use read::Live;
 use runners::RunnerReports;
 
@@ -136,19 +139,31 @@ impl<H: Host> Server<H> {
         let live = Live::start(replica.clone());
         let groups = Groups::start(appends.clone(), live.clone(), stopping.clone());
         let runner_reports = Arc::new(RunnerReports::default());
+        let health = Health::start(replica.clone(), stopping.clone());
+        let append_times = appends.times.clone();
         let served = listener::Served {
             appends: appends.clone(),
             live: live.clone(),
             groups: groups.clone(),
             runner_reports: runner_reports.clone(),
+            health: health.clone(),
             about,
         };
         let mut listeners = vec![
-            tokio::spawn(listener::serve_clients(clients, served, stopping.clone())),
-            tokio::spawn(listener::serve_peers(peers, appends, groups.clone(), stopping.clone())),
+            tokio::spawn(health.listener(listener::serve_clients(
+                clients,
+                served,
+                stopping.clone(),
+            ))),
+            tokio::spawn(health.listener(listener::serve_peers(
+                peers,
+                appends,
+                groups.clone(),
+                stopping.clone(),
+            ))),
         ];
         if let Some(scrapers) = scrapers {
-            let metrics = Metrics { live, groups, runner_reports };
+            let metrics = Metrics { live, groups, runner_reports, health, append_times };
             listeners.push(tokio::spawn(scrape::serve(scrapers, metrics, stopping.clone())));
         }
         Ok(Server { replica, stopping, listeners })

@@ -1,4 +1,4 @@
-//! The listener for scrapers: `GET /metrics`, and nothing else.
+//! The listener for scrapers and probes: `GET` of `/metrics`, `/livez` and `/readyz`, and nothing else.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -16,11 +16,11 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::connections::{Greeting, SCRAPERS_MAX, bounded};
-use super::metrics::Metrics;
+use super::health::Verdict;
+use super::metrics::{CONTENT_TYPE, Metrics};
 
 /// The longest time that serving a scraper may take.
 const SERVED_WITHIN: Duration = Duration::from_secs(10);
-const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Serves until `stopping` is cancelled.
 pub(crate) async fn serve<H: Host>(
@@ -47,16 +47,26 @@ async fn answer<H: Host>(
     metrics: Arc<Metrics<H>>,
     request: Request<Incoming>,
 ) -> Result<Response<String>, Infallible> {
-    let mut response = match (request.method(), request.uri().path()) {
-        (&Method::GET, "/metrics") => Response::new(metrics.text().await),
+    let (status, body) = match (request.method(), request.uri().path()) {
+        (&Method::GET, "/metrics") => (StatusCode::OK, metrics.text().await),
+        (&Method::GET, "/livez") => probed("live", metrics.health.live()),
+        (&Method::GET, "/readyz") => probed("ready", metrics.health.ready()),
         _ => {
-            let mut refused =
-                Response::new("there is /metrics to get, and nothing else\n".to_owned());
-            *refused.status_mut() = StatusCode::NOT_FOUND;
-            refused
+            let body = "there is /metrics, /livez and /readyz to get, and nothing else\n";
+            (StatusCode::NOT_FOUND, body.to_owned())
         }
     };
-    let format = header::HeaderValue::from_static(TEXT_FORMAT);
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let format = header::HeaderValue::from_static(CONTENT_TYPE);
     response.headers_mut().insert(header::CONTENT_TYPE, format);
     Ok(response)
+}
+
+/// Returns the answer to a probe: the state if the node is in it, or else the reason why it is not.
+fn probed(state: &str, verdict: Verdict) -> (StatusCode, String) {
+    match verdict {
+        Ok(()) => (StatusCode::OK, format!("{state}\n")),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not {state}: {why}\n")),
+    }
 }

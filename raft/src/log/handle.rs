@@ -15,6 +15,7 @@ use super::{
     Done, LogEntry, LogOptions, LogState, LogWriter, PeerMemory, TruncationRecord, VoteRecord,
     open, read,
 };
+use crate::histogram::Observations;
 
 /// A handle to the log; clones share it. When the last handle is dropped, the writer ends.
 #[derive(Clone, Debug)]
@@ -260,6 +261,11 @@ impl RaftLog {
     /// Returns the number of bytes that were handed over and are not durable yet.
     pub fn unflushed_bytes(&self) -> u64 {
         self.shared.lock().unflushed_bytes
+    }
+
+    /// Returns how long batches took to become durable (fdatasync) once they were written, since the log was opened.
+    pub fn sync_times(&self) -> Observations {
+        self.shared.sync_times.observations()
     }
 
     /// Returns the number of the batch that is to become durable next, if somebody waits for one: while the number

@@ -14,6 +14,7 @@ use super::format::{Identity, Record};
 use super::image::Image;
 use super::segments::segment_name;
 use super::{Done, LogEntry, TruncationRecord, VoteRecord};
+use crate::histogram::Histogram;
 
 /// The state that the handles and the writer share.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub(super) struct Shared {
     pub(super) drained: Notify,
     /// The files that are open for reading, by number.
     files: Mutex<BTreeMap<u64, Arc<dyn File>>>,
+    /// The times that batches took to become durable once they were written.
+    pub(super) sync_times: Histogram,
 }
 
 impl Shared {
@@ -54,6 +57,7 @@ impl Shared {
             woken: Notify::new(),
             drained: Notify::new(),
             files: Mutex::new(BTreeMap::new()),
+            sync_times: Histogram::default(),
         }
     }
 

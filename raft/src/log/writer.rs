@@ -5,6 +5,7 @@ use std::sync::Arc;
 use quorate_store::Fault;
 use quorate_store::defect::{Defect, is_present};
 use quorate_store::vfs::File;
+use tokio::time::Instant;
 
 use super::Done;
 use super::format::{BATCH_HEADER_BYTES, BatchBuilder, Place, Record};
@@ -239,10 +240,12 @@ impl LogWriter {
 
     fn sync_batch(&mut self) -> Result<(), Fault> {
         let Some(batch) = self.in_flight.take() else { return Ok(()) };
+        let began_at = Instant::now();
         if let Err(error) = batch.file.sync_data() {
             let path = self.segments.path(batch.written.number);
             return Err(self.shared.fail(Fault::io("sync", &path)(error), batch.dones));
         }
+        self.shared.sync_times.observe(began_at.elapsed());
         if batch.written.number != self.last_reach.segment || batch.needed > 0 {
             // This comes before any answer: every answered record of a new segment is within the reach.
             if let Err(fault) = self.call_keeper(batch.written.number) {

@@ -10,6 +10,7 @@ use quorate_store::{
     Export, Fault, Install, Installed, Reader, Retired, Seal, Sealed, Store, Verdict,
 };
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::digests::Digests;
 use super::gate::{Gate, Inside};
@@ -20,6 +21,7 @@ use crate::adapter::storage::completion;
 use crate::adapter::types::{self, Entry, Snapshot, SnapshotMeta};
 use crate::disk_space::{Room, Space};
 use crate::failure::Failure;
+use crate::histogram::Histogram;
 use crate::host::Host;
 use crate::log::RaftLog;
 use crate::status::Damage;
@@ -92,6 +94,8 @@ pub(crate) struct Core<H> {
     /// True if the replay of the log needed a damaged chunk: nothing is applied until all chunks are whole.
     waits_for_repairs: AtomicBool,
     pub(super) failure: Failure,
+    /// The times that entries took to be applied.
+    pub(crate) apply_times: Histogram,
 }
 
 impl<H: Host> Core<H> {
@@ -117,6 +121,7 @@ impl<H: Host> Core<H> {
             digests: Mutex::default(),
             waits_for_repairs: AtomicBool::new(waits_for_repairs),
             failure,
+            apply_times: Histogram::default(),
         });
         core.publish_damage();
         {
@@ -309,10 +314,12 @@ impl<H: Host> Core<H> {
     }
 
     pub(super) fn apply(self: &Arc<Self>, entry: Entry) -> Result<Vec<Verdict>, Fault> {
+        let began_at = Instant::now();
         let mut store = self.lock();
         let verdicts = store.apply(entry::to_store(entry))?;
         self.publish(&store);
         self.begin_seals(&mut store);
+        self.apply_times.observe(began_at.elapsed());
         Ok(verdicts)
     }
 

@@ -19,6 +19,7 @@ use super::unanswered::{Asked, Unanswered};
 use super::{riding, wire};
 use crate::adapter::types::{self, TypeConfig, Vote};
 use crate::disk_space::{Room, Rooms};
+use crate::histogram::Histogram;
 use crate::host::Host;
 use crate::peers::guard::{Guard, Origin};
 use crate::peers::transfers::{Transfer, Transfers};
@@ -53,6 +54,8 @@ pub(crate) struct LocalNode<H> {
     pub(crate) transfers: Transfers,
     /// The room that the peers have.
     pub(crate) rooms: Arc<Rooms>,
+    /// The round trips of requests with entries, of all peers.
+    pub(crate) round_trips: Arc<Histogram>,
     /// The deadline of urgent requests: greeting, opening a stream, asking for a read index.
     pub(crate) deadline: Duration,
 }
@@ -206,6 +209,7 @@ impl<H: Host> Link<H> {
         first.origin = Some(wire::origin(&origin));
         let (unanswered, requests) = Unanswered::new((end, first), rest.map(asked));
         let unanswered = unanswered.above(self.local.transfers.floor());
+        let unanswered = unanswered.timed_by(self.local.round_trips.clone());
         let answers = self.open(Connection::Replication, &origin, requests).await?;
         Ok(unanswered.answers(answers).boxed())
     }

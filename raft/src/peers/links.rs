@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::link::{Link, LocalNode};
 use crate::adapter::types::Addresses;
+use crate::histogram::Observations;
 use crate::host::Host;
 
 /// The links to all peers, each made when it is first asked for.
@@ -18,6 +19,11 @@ pub(crate) struct Peers<H> {
 impl<H: Host> Peers<H> {
     pub(crate) fn new(local: LocalNode<H>) -> Peers<H> {
         Peers { local, links: Mutex::default() }
+    }
+
+    /// Returns how long requests with entries took until their answers, of all peers.
+    pub(crate) fn round_trips(&self) -> Observations {
+        self.local.round_trips.observations()
     }
 
     /// Returns the deadline of urgent requests.

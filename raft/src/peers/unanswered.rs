@@ -1,16 +1,19 @@
 //! The requests of a stream that wait for their answers: openraft must not take one for answered before it is.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::{Stream, StreamExt, stream};
 use quorate_store::defect::{Defect, is_present};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_stream::wrappers::{ReceiverStream, WatchStream};
 use tokio_util::sync::PollSender;
 use tonic::Status;
 
 use crate::adapter::types::RaftLogId;
+use crate::histogram::Histogram;
 
 /// The log id at which the log of a peer that took a request matches to its end, and the request.
 pub(super) type Asked<T> = (Option<RaftLogId>, T);
@@ -35,12 +38,22 @@ pub(super) struct Unanswered<S, T> {
     /// The requests of openraft. None after their end: openraft panics when it is asked again.
     input: Option<S>,
     outgoing: PollSender<T>,
-    /// The log ids at which the unanswered requests end, in the order of the requests.
-    ends: VecDeque<Option<RaftLogId>>,
+    /// The unanswered requests, in their order.
+    sent: VecDeque<Sent>,
+    /// The log id at which the last request ends that was sent.
+    newest: Option<RaftLogId>,
+    round_trips: Option<Arc<Histogram>>,
     /// The index at which the log is to begin; a request that ends before it would keep openraft from the purge.
     floor: Option<WatchStream<u64>>,
     first_kept: u64,
     is_over: bool,
+}
+
+/// A request that was sent.
+struct Sent {
+    end: Option<RaftLogId>,
+    /// The time at which it was sent, if it has entries that the request before it had not.
+    at: Option<Instant>,
 }
 
 impl<S, T> Unanswered<S, T>
@@ -55,7 +68,10 @@ where
         let unanswered = Unanswered {
             input: Some(input),
             outgoing: PollSender::new(outgoing),
-            ends: VecDeque::from([end]),
+            // Its round trip would include connecting.
+            sent: VecDeque::from([Sent { end, at: None }]),
+            newest: end,
+            round_trips: None,
             floor: None,
             first_kept: 0,
             is_over: false,
@@ -66,6 +82,11 @@ where
     /// Ends the stream with an error once an unanswered request has entries that are to be purged.
     pub(super) fn above(self, floor: watch::Receiver<u64>) -> Unanswered<S, T> {
         Unanswered { floor: Some(WatchStream::new(floor)), ..self }
+    }
+
+    /// Counts the round trips of the requests that have entries, but for the first.
+    pub(super) fn timed_by(self, round_trips: Arc<Histogram>) -> Unanswered<S, T> {
+        Unanswered { round_trips: Some(round_trips), ..self }
     }
 
     /// Returns the answers that openraft may see, and an error if they end before all requests are answered.
@@ -86,7 +107,7 @@ where
             let error = match answers.poll_next_unpin(context) {
                 Poll::Pending if !self.is_too_slow(context) => return Poll::Pending,
                 Poll::Pending => Some(Err(Status::aborted("it is too slow for the log"))),
-                Poll::Ready(Some(Ok(Ok(matching)))) if self.ends.pop_front().is_some() => {
+                Poll::Ready(Some(Ok(Ok(matching)))) if self.has_its_answer() => {
                     if self.may_be_passed_on(matching) {
                         return Poll::Ready(Some(Ok(Ok(matching))));
                     }
@@ -96,7 +117,7 @@ where
                 Poll::Ready(Some(Ok(Ok(_)))) => {
                     Some(Err(Status::internal("it answered what it was not asked")))
                 }
-                Poll::Ready(None) if self.ends.is_empty() => None,
+                Poll::Ready(None) if self.sent.is_empty() => None,
                 Poll::Ready(None) => Some(Err(Status::unavailable("it ended without an answer"))),
                 Poll::Ready(refusal) => refusal,
             };
@@ -113,7 +134,7 @@ where
         while let Poll::Ready(Some(first_kept)) = floor.poll_next_unpin(context) {
             self.first_kept = first_kept;
         }
-        let oldest = self.ends.front().copied().flatten();
+        let oldest = self.sent.front().and_then(|oldest| oldest.end);
         oldest.is_some_and(|oldest| oldest.index < self.first_kept)
     }
 
@@ -128,7 +149,7 @@ where
                     Poll::Pending => return,
                     Poll::Ready(None) => self.input = None,
                     Poll::Ready(Some((end, request))) => {
-                        self.ends.push_back(end);
+                        self.note(end);
                         // The room is reserved; if the connection is lost since, the request stays unanswered.
                         let _lost = self.outgoing.send_item(request);
                     }
@@ -136,6 +157,21 @@ where
             }
         }
         self.end_requests();
+    }
+
+    fn note(&mut self, end: Option<RaftLogId>) {
+        let is_timed = self.round_trips.is_some() && end > self.newest;
+        self.newest = end;
+        self.sent.push_back(Sent { end, at: is_timed.then(Instant::now) });
+    }
+
+    /// Takes the oldest request as answered; returns false if there is none.
+    fn has_its_answer(&mut self) -> bool {
+        let Some(answered) = self.sent.pop_front() else { return false };
+        if let (Some(at), Some(round_trips)) = (answered.at, &self.round_trips) {
+            round_trips.observe(at.elapsed());
+        }
+        true
     }
 
     /// Ends the requests, at which the peer ends its answers.
@@ -146,7 +182,7 @@ where
     }
 
     fn may_be_passed_on(&self, matching: Option<RaftLogId>) -> bool {
-        is_present(Defect::OneAnswerForAll) || self.ends.iter().all(|end| *end > matching)
+        is_present(Defect::OneAnswerForAll) || self.sent.iter().all(|sent| sent.end > matching)
     }
 }
 
@@ -285,6 +321,31 @@ mod tests {
             }
             assert_eq!(passed_on, expected);
         }
+    }
+
+    #[test]
+    fn round_trips_are_counted_of_requests_with_entries_but_for_the_first() {
+        // The third request only reports a commit: it ends where the second does.
+        let mut ends = [10, 20, 20, 30].map(|end| (up_to(end), up_to(end))).into_iter();
+        let first = ends.next().expect("four requests");
+        let (unanswered, mut requests) = Unanswered::new(first, stream::iter(ends));
+        let round_trips = Arc::new(Histogram::default());
+        let (answers, incoming) = mpsc::unbounded_channel::<Answer<&str>>();
+        let incoming = tokio_stream::wrappers::UnboundedReceiverStream::new(incoming);
+        let mut passed_on = unanswered.timed_by(round_trips.clone()).answers(incoming).boxed();
+        for _ in 0..4 {
+            assert!(passed_on.next().now_or_never().is_none());
+            assert!(requests.next().now_or_never().flatten().is_some());
+        }
+        assert_eq!(round_trips.observations().count(), 0);
+        for answered in [10, 20, 20] {
+            answers.send(Ok(Ok(up_to(answered)))).expect("somebody waits for it");
+        }
+        while passed_on.next().now_or_never().is_some() {}
+        assert_eq!(round_trips.observations().count(), 1);
+        answers.send(Ok(Ok(up_to(30)))).expect("somebody waits for it");
+        assert!(passed_on.next().now_or_never().is_some());
+        assert_eq!(round_trips.observations().count(), 2);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::adapter::proposal::Proposal;
 use crate::disk_space::Room;
 use crate::error::{ProposeError, ScavengeError, StartError, Stopped};
 use crate::failure::Failure;
+use crate::histogram::Observations;
 use crate::host::Host;
 use crate::identity::Identity;
 use crate::machine::Progress;
@@ -46,6 +47,17 @@ fn refusal(reason: ForwardReason) -> ProposeError {
 /// The function that is called with the verdicts of a command, in the order of its appends. It runs where
 /// commands are applied, so it must be short.
 pub type Done = Box<dyn FnOnce(Result<Vec<Verdict>, ProposeError>) + Send>;
+
+/// The times that the steps of replication took; without buckets while the node belongs to no cluster.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Timings {
+    /// The times that a batch of the Raft log took to become durable once it was written: one fdatasync each.
+    pub log_sync: Observations,
+    /// The times from a request with entries to a follower until its answer.
+    pub replication: Observations,
+    /// The times that an entry, which is a batch of appends, took to be applied, waiting for the store included.
+    pub apply: Observations,
+}
 
 /// Waits for entries to be applied.
 #[derive(Clone, Debug)]
@@ -134,6 +146,15 @@ impl<H: Host> Replica<H> {
     /// Returns a watch on the state of the node and its cluster.
     pub fn status(&self) -> watch::Receiver<Status> {
         self.shared.status.subscribe()
+    }
+
+    /// Returns how long the steps of replication took since the node started, or was founded.
+    pub fn timings(&self) -> Timings {
+        self.running().map_or_else(Timings::default, |running| Timings {
+            log_sync: running.log.sync_times(),
+            replication: running.peers.round_trips(),
+            apply: running.core.apply_times.observations(),
+        })
     }
 
     /// Returns the stamp of a command that is proposed now: the time of this node's clock, or of the reference of the

@@ -84,6 +84,7 @@ impl<H: Host> Running<H> {
             guard: guard.clone(),
             transfers: transfers.clone(),
             rooms: rooms.clone(),
+            round_trips: Arc::default(),
             deadline: options.timing.election_max,
         }));
         let network =

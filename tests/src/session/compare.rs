@@ -18,6 +18,8 @@ const VARYING: &[(&str, &str)] = &[
     (r"\b(leader|follower|candidate|waiting)\b", "ROLE"),
     // The term, the position and the lag, in a line of the status.
     (r"ADDRESS ROLE [\d ]+SIZE", "ADDRESS ROLE NUMBERS SIZE"),
+    // The log, the lag and the version, in a line of its second table; a node that has just started is not ready.
+    (r"^\d[\d ]+ \d+\.\d \d+\.\d+\.\d+ (healthy|unready)$", "DETAILS"),
 ];
 
 /// Returns the line without white space that only aligns, and with its varying parts replaced.
@@ -92,6 +94,7 @@ mod tests {
             " 2  127.0.0.1:7702  leader  2  3  0  69.0 MiB",
             " 2  127.0.0.1:12702  follower  3  3  0  9.1 MiB"
         ));
+        assert!(matched(" 1  7  7  0  0  0.0  0.1.0  healthy", "1 12 12 3 2 0.5 0.2.0 unready"));
         assert!(!matched("`order-42` is at version 1", "`order-42` is at version 2"));
         assert!(!matched("one", "one\ntwo"));
         assert!(!matched("one\ntwo", "one"));

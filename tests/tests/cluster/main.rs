@@ -8,6 +8,7 @@ mod appends;
 mod damage;
 mod dev;
 mod folders;
+mod health;
 mod main_job;
 mod python;
 mod refusals;

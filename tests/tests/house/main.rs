@@ -8,6 +8,9 @@ use std::{env, fs};
 use quorate_node::commands::serve::config;
 
 mod circles;
+mod deploy;
+mod kubernetes;
+mod metrics;
 mod words;
 
 /// Our packages, each with those of our packages that it may depend on.
@@ -315,17 +318,28 @@ fn the_sample_configurations_are_what_the_node_reads() {
 #[test]
 fn documents_link_to_what_is_there() {
     let mut broken = Vec::new();
-    for document in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"] {
-        let text = read(&root().join(document));
+    for document in documents() {
+        let text = read(&document);
+        let folder = document.parent().expect("a folder").to_owned();
+        let document = document.display();
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let file = link.split('#').next().unwrap_or_default();
             let outside = link.contains("://") || file.is_empty();
-            if !outside && !root().join(file).exists() {
+            if !outside && !folder.join(file).exists() {
                 broken.push(format!("{document} links to `{link}`"));
             }
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// Returns the paths of the documents that are to be read.
+fn documents() -> Vec<PathBuf> {
+    let top = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "deploy/README.md"];
+    let below = fs::read_dir(root().join("docs")).expect("the folder");
+    let below = below.map(|entry| entry.expect("an entry").path());
+    let below = below.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    top.iter().map(|document| root().join(document)).chain(below).collect()
 }
 
 /// The README names a test as `` `its_name` ``, on a line that links to the test's file or folder.

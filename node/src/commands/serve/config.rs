@@ -32,7 +32,7 @@ pub struct Settings {
     #[arg(long, value_name = "HOST:PORT", env = "QUORATE_PEER_LISTEN")]
     #[serde(deserialize_with = "parsed")]
     peer_listen: Option<Address>,
-    /// Where to listen for those who scrape metrics (`GET /metrics`) [default: nowhere].
+    /// Where to listen for scrapers and probes (`GET` of `/metrics`, `/livez`, `/readyz`) [default: nowhere].
     #[arg(long, value_name = "HOST:PORT", env = "QUORATE_METRICS_LISTEN")]
     #[serde(deserialize_with = "parsed")]
     metrics_listen: Option<Address>,

@@ -8,12 +8,13 @@ use quorate_proto::wire::peer::v1::forward_server::Forward;
 use quorate_proto::{ErrorKind, Outcome, Problem, Term};
 use quorate_raft::host::Host;
 use quorate_raft::{Replica, Role};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::super::problem;
 use super::appends::Appends;
+use super::deadline::Due;
 use super::leader_term::LeaderTerm;
 use super::proposal::EncodedRequest;
 use super::routes::Route;
@@ -85,13 +86,14 @@ async fn take_all<H: Host>(
     let anchor = session.replies.greet(session.appends.routes.leader_address());
     // A sender that ends the stream or dies ends this loop: requests under way are still answered.
     while let Ok(Some(message)) = requests.message().await {
+        let came = Instant::now();
         for append in message.appends {
             let peer::ForwardedAppend { number, request, deadline_ms, expires_alone } = append;
-            let deadline = anchor.deadline(deadline_ms);
+            let due = Due { came, deadline: anchor.deadline(deadline_ms, came), expires_alone };
             // An error ends the stream: the bytes are not from a node of this version, or there was no room for the
             // append in time, and no later append may overtake it.
             let request = EncodedRequest::decode(request)?;
-            session.pass_on(&route, number, request, deadline, expires_alone).await?;
+            session.pass_on(&route, number, request, due).await?;
         }
     }
     Ok(())

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_proto::{Append, Outcome, Problem, StreamName};
-use quorate_raft::Replica;
 use quorate_raft::host::Host;
+use quorate_raft::{Histogram, Replica};
 use quorate_store::command::Request;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
@@ -14,7 +14,7 @@ use super::super::problem;
 use super::admission::Admission;
 use super::answer::{Answer, Applied};
 use super::batcher;
-use super::deadline::deadline_of;
+use super::deadline::{Due, deadline_of};
 use super::judge::Judge;
 use super::leader_term::LeaderTerm;
 use super::proposal::{Decoded, EncodedRequest, Proposal, has_conditions, streams};
@@ -26,6 +26,8 @@ pub(crate) struct Appends<H: Host> {
     pub(crate) replica: Replica<H>,
     pub(crate) admission: Admission,
     pub(crate) routes: Routes<H>,
+    /// The times from the receipt of a request by this node until its answer, of those that it proposed.
+    pub(crate) times: Arc<Histogram>,
     judge: Judge<Replica<H>>,
 }
 
@@ -33,9 +35,10 @@ impl<H: Host> Appends<H> {
     /// Starts the batcher, which runs until this value is dropped.
     pub(crate) fn start(replica: Replica<H>) -> Arc<Appends<H>> {
         let (queue, waiting) = mpsc::unbounded_channel();
-        tokio::spawn(batcher::run(replica.clone(), waiting));
+        let times = Arc::new(Histogram::default());
+        tokio::spawn(batcher::run(replica.clone(), waiting, times.clone()));
         let (routes, judge) = (Routes::new(replica.clone()), Judge::new(replica.clone(), queue));
-        Arc::new(Appends { replica, admission: Admission::new(), routes, judge })
+        Arc::new(Appends { replica, admission: Admission::new(), times, routes, judge })
     }
 
     /// Takes one request. A request that was certainly not proposed is tried again until the deadline.
@@ -44,12 +47,13 @@ impl<H: Host> Appends<H> {
         request: EncodedRequest,
         deadline: Instant,
     ) -> Result<Applied, Problem> {
+        // A single request has no later requests that would have to keep an order.
+        let due = Due { came: Instant::now(), deadline, expires_alone: true };
         loop {
             let admitted = self.admission.admit_or_refuse(request.size(), deadline).await?;
             let route = self.routes.find(deadline).await?;
             let (reply, answer) = Reply::channel(Some(admitted));
-            // A single request has no later requests that would have to keep an order.
-            let (request, proposal) = request.clone().propose(deadline, true, reply);
+            let (request, proposal) = request.clone().propose(due, reply);
             self.submit(&route, request, proposal);
             let answer = timeout_at(deadline, answer).await.map_err(|_| problem::overdue())?;
             match answer.expect("every reply is answered") {
@@ -94,9 +98,9 @@ impl<H: Host> Appends<H> {
         encoded: Bytes,
     ) -> oneshot::Receiver<Answer> {
         let (reply, answer) = Reply::channel(None);
-        let (deadline, expires_alone) = (deadline_of(0), true);
+        let due = Due { came: Instant::now(), deadline: deadline_of(0), expires_alone: true };
         let (key_bytes, makes_room) = (0, true);
-        let proposal = Proposal { encoded, key_bytes, makes_room, deadline, expires_alone, reply };
+        let proposal = Proposal { encoded, key_bytes, makes_room, due, reply };
         self.judge.propose(leader_term, proposal);
         answer
     }

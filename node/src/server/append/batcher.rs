@@ -9,7 +9,7 @@ use bytes::Bytes;
 use quorate_proto::limits::ENTRY_BYTES_MAX;
 use quorate_proto::{ErrorKind, Outcome, Problem, Term, Timestamp};
 use quorate_raft::host::Host;
-use quorate_raft::{Done, ProposeError, Replica};
+use quorate_raft::{Done, Histogram, ProposeError, Replica};
 use quorate_store::Verdict;
 use quorate_store::command::{Builder, Request, decode_request};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -56,8 +56,13 @@ pub(crate) trait Proposer: Send + Sync + 'static {
     fn answer_after_check(&self, proposal: Proposal, verdict: Verdict);
 }
 
-/// Proposes what arrives in the queue, in its order, until all senders are gone.
-pub(crate) async fn run<P: Proposer>(proposer: P, queue: mpsc::UnboundedReceiver<Queued>) {
+/// Proposes what arrives in the queue, in its order, until all senders are gone. `times` counts how long requests took
+/// from their receipt until their answer.
+pub(crate) async fn run<P: Proposer>(
+    proposer: P,
+    queue: mpsc::UnboundedReceiver<Queued>,
+    times: Arc<Histogram>,
+) {
     let proposer = Arc::new(proposer);
     let slots = Arc::new(Semaphore::new(ENTRIES_IN_FLIGHT_MAX));
     let mut waiting = Waiting { first: VecDeque::new(), queue };
@@ -69,7 +74,7 @@ pub(crate) async fn run<P: Proposer>(proposer: P, queue: mpsc::UnboundedReceiver
         let batch = Batch::collect(&mut waiting, stamp.unwrap_or_default());
         let bytes = batch.chunk_bytes();
         let refused = match stamp {
-            Some(_) => batch.propose(&proposer, slot).await,
+            Some(_) => batch.propose(&proposer, &times, slot).await,
             None => Some(batch.appends),
         };
         if let Some(refused) = refused {
@@ -135,7 +140,7 @@ impl Batch {
             if leader_term.has_ended() {
                 let lost = problem::of_lost_append(ProposeError::NotLeader);
                 proposal.reply.answer(Answer::Lost(lost));
-            } else if proposal.deadline <= now {
+            } else if proposal.due.deadline <= now {
                 // Lost, not rejected: the request is sent again, and no later one may overtake it.
                 proposal.reply.answer(Answer::Lost(problem::expired()));
             } else if batch.has_room_for(leader_term.term, &proposal) {
@@ -166,14 +171,19 @@ impl Batch {
     async fn propose<P: Proposer>(
         self,
         proposer: &Arc<P>,
+        times: &Arc<Histogram>,
         slot: OwnedSemaphorePermit,
     ) -> Option<Vec<Queued>> {
         let term = self.term?;
         let appends = Arc::new(Mutex::new(self.appends));
-        let (answered, answering) = (appends.clone(), proposer.clone());
+        let (answered, answering, times) = (appends.clone(), proposer.clone(), times.clone());
         let done: Done = Box::new(move |outcome| {
             drop(slot);
-            answer(&*answering, take(&answered), outcome);
+            let appends = take(&answered);
+            if outcome.is_ok() {
+                count_times(&times, &appends);
+            }
+            answer(&*answering, appends, outcome);
         });
         match proposer.propose(term, self.command.finish(), done).await {
             Ok(()) => None,
@@ -188,6 +198,15 @@ impl Batch {
 
 fn take(appends: &Mutex<Vec<Queued>>) -> Vec<Queued> {
     std::mem::take(&mut *appends.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Counts the times that an entry's requests took. Those that came in one message are counted at once.
+fn count_times(times: &Histogram, appends: &[Queued]) {
+    let now = Instant::now();
+    for together in appends.chunk_by(|(_, one), (_, next)| one.due.came == next.due.came) {
+        let took = now.saturating_duration_since(together[0].1.due.came);
+        times.observe_many(took, together.len() as u64);
+    }
 }
 
 /// Answers every request of an entry.

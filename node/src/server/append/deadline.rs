@@ -14,6 +14,17 @@ pub(crate) fn deadline_of(time_left_ms: u64) -> Instant {
     Instant::now() + Duration::from_millis(left).min(DEADLINE_MAX)
 }
 
+/// The times of a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Due {
+    /// The time at which this node received the request.
+    pub(crate) came: Instant,
+    /// The time after which the request is not proposed any more.
+    pub(crate) deadline: Instant,
+    /// True if later requests need not wait until this one is sent again after its deadline passed.
+    pub(crate) expires_alone: bool,
+}
+
 /// An instant before the first message of a session was sent. The caller counts from the receipt of that
 /// message, which is later: so no deadline is later than the caller means, however long an append takes to
 /// arrive.
@@ -29,9 +40,9 @@ impl Anchor {
         Anchor(Instant::now())
     }
 
-    /// Returns the instant for an append's `deadline_ms`.
-    pub(crate) fn deadline(self, deadline_ms: u64) -> Instant {
-        let latest = Instant::now() + DEADLINE_MAX;
+    /// Returns the instant for the `deadline_ms` of an append that came just now.
+    pub(crate) fn deadline(self, deadline_ms: u64, came: Instant) -> Instant {
+        let latest = came + DEADLINE_MAX;
         let meant = self.0.checked_add(Duration::from_millis(deadline_ms));
         meant.map_or(latest, |meant| meant.min(latest))
     }
@@ -44,15 +55,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_deadline_does_not_move_while_the_append_is_on_its_way() {
         let anchor = Anchor::now();
-        let at_once = anchor.deadline(1_500);
+        let at_once = anchor.deadline(1_500, Instant::now());
         tokio::time::advance(Duration::from_secs(100)).await;
-        assert_eq!(anchor.deadline(1_500), at_once);
+        assert_eq!(anchor.deadline(1_500, Instant::now()), at_once);
         assert!(at_once < Instant::now());
     }
 
     #[tokio::test(start_paused = true)]
     async fn no_number_is_too_large_for_a_deadline() {
         let anchor = Anchor::now();
-        assert_eq!(anchor.deadline(u64::MAX), Instant::now() + DEADLINE_MAX);
+        let now = Instant::now();
+        assert_eq!(anchor.deadline(u64::MAX, now), now + DEADLINE_MAX);
     }
 }

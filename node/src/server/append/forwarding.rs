@@ -19,6 +19,7 @@ use tonic::Streaming;
 
 use super::super::problem;
 use super::answer::Answer;
+use super::deadline::Due;
 use super::proposal::Proposal;
 use super::reply::Reply;
 
@@ -186,7 +187,7 @@ impl Stream {
         since: Instant,
         message: &mut Vec<peer::ForwardedAppend>,
     ) -> Result<usize, String> {
-        let Proposal { encoded, deadline, expires_alone, reply, .. } = proposal;
+        let Proposal { encoded, due: Due { deadline, expires_alone, .. }, reply, .. } = proposal;
         if deadline <= Instant::now() {
             let expired = problem::expired();
             let why = expired.message.clone();

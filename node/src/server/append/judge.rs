@@ -99,7 +99,7 @@ impl<L: Log> Judge<L> {
     pub(crate) async fn carry(&self, leader_term: &LeaderTerm, append: Append, proposal: Proposal) {
         let append = Arc::new(append);
         let answer = loop {
-            let through = match self.judge(leader_term, &append, proposal.deadline).await {
+            let through = match self.judge(leader_term, &append, proposal.due.deadline).await {
                 Ok(through) => through,
                 Err(answer) => break answer,
             };

@@ -12,9 +12,9 @@ use quorate_store::command::{
     encode_snapshot,
 };
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 
 use super::answer::Answer;
+use super::deadline::Due;
 use super::reply::Reply;
 
 /// A request that is encoded, to be proposed, and may be decoded, to be judged.
@@ -44,10 +44,7 @@ pub(crate) struct Proposal {
     pub(crate) key_bytes: u64,
     /// True if the request is taken although the disks are full.
     pub(crate) makes_room: bool,
-    /// The time after which the request is not proposed any more.
-    pub(crate) deadline: Instant,
-    /// True if later requests need not wait until this one is sent again after its deadline passed.
-    pub(crate) expires_alone: bool,
+    pub(crate) due: Due,
     pub(crate) reply: Reply,
 }
 
@@ -63,18 +60,13 @@ impl EncodedRequest {
     }
 
     /// Makes a proposal of the request, and returns its decoded form beside it.
-    pub(crate) fn propose(
-        self,
-        deadline: Instant,
-        expires_alone: bool,
-        reply: Reply,
-    ) -> (Decoded, Proposal) {
+    pub(crate) fn propose(self, due: Due, reply: Reply) -> (Decoded, Proposal) {
         let EncodedRequest { decoded, encoded, key_bytes } = self;
         let makes_room = match &decoded {
             Decoded::Request(request) => makes_room(request),
             Decoded::LeftEncoded => false,
         };
-        (decoded, Proposal { encoded, key_bytes, makes_room, deadline, expires_alone, reply })
+        (decoded, Proposal { encoded, key_bytes, makes_room, due, reply })
     }
 
     fn new(request: Request, encoded: Bytes) -> EncodedRequest {

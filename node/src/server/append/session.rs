@@ -12,7 +12,7 @@ use tonic::Streaming;
 use super::super::problem;
 use super::answer::Answer;
 use super::appends::Appends;
-use super::deadline::{Anchor, deadline_of};
+use super::deadline::{Anchor, Due, deadline_of};
 use super::proposal::EncodedRequest;
 use super::routes::Route;
 use super::session_replies::{Answers, SessionReplies};
@@ -64,9 +64,9 @@ impl<H: Host> Session<H> {
         route: &Route,
         number: u64,
         request: EncodedRequest,
-        deadline: Instant,
-        expires_alone: bool,
+        due: Due,
     ) -> Result<(), Problem> {
+        let Due { deadline, expires_alone, .. } = due;
         let place = self.replies.place(request.size()).await;
         let admitted = match self.appends.admission.admit(request.size(), deadline).await {
             Ok(admitted) => admitted,
@@ -74,7 +74,7 @@ impl<H: Host> Session<H> {
         };
         let leader_term = route.leader_term();
         let reply = self.replies.reply((number, place), admitted, leader_term, expires_alone);
-        let (request, proposal) = request.propose(deadline, expires_alone, reply);
+        let (request, proposal) = request.propose(due, reply);
         self.appends.submit(route, request, proposal);
         Ok(())
     }
@@ -87,8 +87,10 @@ impl<H: Host> Session<H> {
         let anchor = self.replies.greet(self.appends.routes.leader_address());
         // A client that ends the stream or dies ends this loop: appends under way are still answered.
         while let Ok(Some(request)) = requests.message().await {
+            // One instant for all: a clock is read once a message, and not once an append.
+            let came = Instant::now();
             for append in request.appends {
-                self.take(&mut route, anchor, append).await?;
+                self.take(&mut route, (anchor, came), append).await?;
             }
         }
         Ok(())
@@ -98,11 +100,11 @@ impl<H: Host> Session<H> {
     async fn take(
         &self,
         route: &mut Route,
-        anchor: Anchor,
+        (anchor, came): (Anchor, Instant),
         append: v1::SessionAppend,
     ) -> Result<(), Problem> {
         let v1::SessionAppend { number, request, deadline_ms, expires_alone } = append;
-        let deadline = anchor.deadline(deadline_ms);
+        let deadline = anchor.deadline(deadline_ms, came);
         if let Err(problem) = self.follow_the_leader(route, deadline).await {
             let place = self.replies.place(0).await;
             let is_expired = expires_alone && deadline <= Instant::now();
@@ -112,7 +114,10 @@ impl<H: Host> Session<H> {
             return self.replies.give_up(number, place, problem, expires_alone);
         }
         match EncodedRequest::try_from(request) {
-            Ok(request) => self.pass_on(route, number, request, deadline, expires_alone).await,
+            Ok(request) => {
+                let due = Due { came, deadline, expires_alone };
+                self.pass_on(route, number, request, due).await
+            }
             Err(invalid) => {
                 let place = self.replies.place(0).await;
                 self.replies.answer(number, place, Answer::Rejected(invalid.into()));

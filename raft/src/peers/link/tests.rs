@@ -89,6 +89,7 @@ fn link_to(peer: &Identity, address: &str) -> (Arc<Link<TokioHost>>, LogWriter) 
         guard,
         transfers: Transfers::default(),
         rooms: Arc::default(),
+        round_trips: Arc::default(),
         deadline: PATIENCE,
     };
     let (client_address, peer_address) = (String::new(), address.to_owned());

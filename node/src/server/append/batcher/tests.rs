@@ -8,7 +8,7 @@ use quorate_store::Rejection;
 use quorate_store::command::key_bytes;
 
 use super::super::admission::Admission;
-use super::super::deadline::Anchor;
+use super::super::deadline::{Anchor, Due};
 use super::super::proposal::EncodedRequest;
 use super::super::reply::Reply;
 use super::*;
@@ -68,6 +68,7 @@ struct Bench {
     answers: mpsc::UnboundedReceiver<(u64, Answer)>,
     sender: mpsc::UnboundedSender<(u64, Answer)>,
     admission: Arc<Admission>,
+    times: Arc<Histogram>,
 }
 
 impl Bench {
@@ -85,8 +86,10 @@ impl Bench {
         let (sender, answers) = mpsc::unbounded_channel();
         let (refusals, without_clocks) = (Mutex::new(refusals), Mutex::new(without_clocks));
         let fake = Fake { proposed: proposing, refusals, pressure, without_clocks };
-        tokio::spawn(run(fake, waiting));
-        Bench { queue, proposed, answers, sender, admission: Arc::new(Admission::new()) }
+        let times = Arc::new(Histogram::default());
+        tokio::spawn(run(fake, waiting, times.clone()));
+        let admission = Arc::new(Admission::new());
+        Bench { queue, proposed, answers, sender, admission, times }
     }
 
     async fn send(&self, number: u64, leader_term: &LeaderTerm, bytes: usize, deadline: Instant) {
@@ -104,7 +107,8 @@ impl Bench {
         let admitted = self.admission.admit(request.size(), far()).await.expect("room");
         let sender = self.sender.clone();
         let reply = Reply::new(move |answer| drop(sender.send((number, answer))), admitted);
-        let (_, proposal) = request.propose(deadline, false, reply);
+        let due = Due { came: Instant::now(), deadline, expires_alone: false };
+        let (_, proposal) = request.propose(due, reply);
         assert!(self.queue.send((leader_term.clone(), proposal)).is_ok(), "the batcher is gone");
     }
 
@@ -169,6 +173,29 @@ async fn what_waits_while_entries_are_in_flight_becomes_one_entry() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_time_of_a_request_is_counted_from_its_receipt_to_its_answer_if_it_got_a_verdict() {
+    let mut bench = Bench::new(Vec::new());
+    let leader_term = LeaderTerm::new(Term(3));
+    bench.send(1, &leader_term, 10, far()).await;
+    let first = bench.proposed().await;
+    tokio::time::advance(Duration::from_millis(30)).await;
+    assert_eq!(bench.times.observations().count(), 0);
+    (first.done)(Ok(vec![appended(1)]));
+    let counted = bench.times.observations();
+    assert_eq!((counted.count(), counted.sum_seconds), (1, 0.03));
+    for number in 2..=3 {
+        bench.send(number, &leader_term, 10, far()).await;
+    }
+    let second = bench.proposed().await;
+    (second.done)(Ok(vec![appended(2), appended(3)]));
+    assert_eq!(bench.times.observations().count(), 3);
+    bench.send(4, &leader_term, 10, far()).await;
+    let lost = bench.proposed().await;
+    (lost.done)(Err(ProposeError::Discarded));
+    assert_eq!(bench.times.observations().count(), 3, "a lost request took no time to its answer");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_entry_has_one_term_and_stays_within_its_bound() {
     let mut bench = Bench::new(Vec::new());
     let (old, new) = (LeaderTerm::new(Term(3)), LeaderTerm::new(Term(4)));
@@ -215,12 +242,12 @@ async fn what_was_held_up_on_its_way_is_not_proposed_after_the_deadline_that_its
     // The first message arrives; the caller gives both appends a second and a half from there.
     let deadline_ms = deadline_ms(Duration::from_millis(1_500));
     tokio::time::advance(Duration::from_secs(1)).await;
-    bench.send(1, &leader_term, 10, anchor.deadline(deadline_ms)).await;
+    bench.send(1, &leader_term, 10, anchor.deadline(deadline_ms, Instant::now())).await;
     let entry = bench.proposed().await;
     (entry.done)(Ok(vec![appended(1)]));
     assert_eq!(bench.answer().await, (1, appended(1).into()));
     tokio::time::advance(Duration::from_millis(500)).await;
-    bench.send(2, &leader_term, 10, anchor.deadline(deadline_ms)).await;
+    bench.send(2, &leader_term, 10, anchor.deadline(deadline_ms, Instant::now())).await;
     assert_eq!(bench.answer().await, (2, Answer::Lost(problem::expired())));
     assert!(bench.proposed.try_recv().is_err(), "proposed although it came too late");
 }

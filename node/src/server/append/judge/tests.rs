@@ -14,6 +14,7 @@ use quorate_store::{Rejection, Verdict};
 use tokio::sync::mpsc;
 
 use super::super::answer::Applied;
+use super::super::deadline::Due;
 use super::super::proposal::EncodedRequest;
 use super::super::reply::Reply;
 use super::*;
@@ -72,7 +73,7 @@ async fn carry_until(
     let (queue, mut waiting) = mpsc::unbounded_channel();
     let judge = Judge::new(log, queue);
     let (reply, answer) = Reply::channel(None);
-    let (_, proposal) = EncodedRequest::from(append()).propose(deadline, false, reply);
+    let (_, proposal) = EncodedRequest::from(append()).propose(due(deadline), reply);
     let carrying = judge.carry(leader_term, append(), proposal);
     let answering = async {
         let mut proposed = Vec::new();
@@ -94,6 +95,10 @@ async fn carry(log: Fake, verdicts: Vec<Answer>) -> (Answer, Vec<Bytes>, Fake) {
 
 async fn answer_in(log: Fake, leader_term: &LeaderTerm) -> Answer {
     carry_until(log, leader_term, far(), Vec::new()).await.0
+}
+
+fn due(deadline: Instant) -> Due {
+    Due { came: Instant::now(), deadline, expires_alone: false }
 }
 
 fn far() -> Instant {
@@ -210,7 +215,7 @@ async fn no_check_begins_when_its_deadline_has_passed() {
     let judge = Judge::new(log([]), queue);
     let _taken = judge.permits.acquire_many(CHECKS_MAX as u32).await.expect("all permits");
     let (reply, answer) = Reply::channel(None);
-    let (_, proposal) = EncodedRequest::from(append()).propose(far(), false, reply);
+    let (_, proposal) = EncodedRequest::from(append()).propose(due(far()), reply);
     judge.carry(&leader_term, append(), proposal).await;
     assert_eq!(answer.await.expect("it is answered"), expired);
 }

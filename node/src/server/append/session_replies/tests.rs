@@ -92,6 +92,6 @@ async fn deadlines_count_from_before_the_message_that_opens_the_session() {
     assert_eq!((first.leader.as_str(), numbers(&first).len()), ("here:4711", 0));
     let received = Instant::now();
     tokio::time::advance(Duration::from_secs(2)).await;
-    let deadline = anchor.deadline(1_500);
+    let deadline = anchor.deadline(1_500, Instant::now());
     assert!(deadline <= received + Duration::from_millis(1_500));
 }
