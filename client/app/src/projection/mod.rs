@@ -81,6 +81,7 @@ mod retry;
 mod run;
 mod running;
 mod scenario;
+mod script;
 mod settings;
 mod store;
 mod typed;
@@ -100,6 +101,7 @@ pub use handler::{Handler, HandlerError};
 pub use retry::Backoff;
 pub use running::Running;
 pub use scenario::Scenario;
+pub use script::{Script, ScriptSubscription};
 pub use settings::OnFailure;
 pub use store::{
     BoxError, Claim, Creation, Memory, MemoryModel, Parked, Record, Side, Slot, Step, Store,
