@@ -39,8 +39,15 @@ use crate::source::{EventSource, EventSubscription};
 /// let running = orders.start(script.clone());
 /// script.append("cart-1", Event::json("ItemAdded", &1)?);
 /// let last = script.append("order-1", Event::json("OrderPaid", &50)?);
-/// running.reached(last.0, std::time::Duration::from_secs(5)).await?;
+/// running.reached(last, std::time::Duration::from_secs(5)).await?;
 /// running.stop().await?;
+///
+/// // It goes on after its bookmark with what came since.
+/// let last = script.append("order-2", Event::new("OrderPlaced", "30")?);
+/// let running = orders.start(script.clone());
+/// running.reached(last, std::time::Duration::from_secs(5)).await?;
+/// running.stop().await?;
+/// assert_eq!(orders.store().state("orders").as_deref(), Some(&3));
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
@@ -91,7 +98,7 @@ impl Script {
         let mut written = self.lock();
         written.events.push(event.clone());
         let position = written.log.record(stream, event).position;
-        drop(written);
+        // The events are locked until here, so that the head never goes back.
         self.head.send_replace(position.0);
         position
     }
@@ -187,5 +194,131 @@ impl EventSubscription for ScriptSubscription {
             // The script outlives its subscriptions.
             let _ = self.head.changed().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::projection::{
+        Backoff, Handlers, Memory, MemoryModel, OnFailure, Projection, ProjectionError, Running,
+        State,
+    };
+
+    /// The limit of waits, longer than anything takes on a busy machine.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// Makes a projection that sums the totals of orders, and cannot add one that is larger than `limit`.
+    fn sums(
+        store: &Memory<u64>,
+        limit: u64,
+    ) -> Projection<Memory<u64>, Handlers<MemoryModel<u64>>> {
+        let handlers =
+            Handlers::<MemoryModel<u64>>::new().on("OrderPlaced", move |sum, _, total: u64| {
+                Box::pin(async move {
+                    **sum += Some(total).filter(|total| *total <= limit).ok_or("too much")?;
+                    Ok(())
+                })
+            });
+        let brief = Duration::from_millis(1);
+        Projection::new("sums", Query::category("order"), store.clone(), handlers)
+            .attempts(2, Backoff { first: brief, longest: brief })
+    }
+
+    fn placed(total: u64) -> Event {
+        Event::json("OrderPlaced", &total).expect("an event")
+    }
+
+    async fn reach(running: &Running, position: Position) {
+        running.reached(position, PATIENCE).await.expect("everything is applied");
+    }
+
+    #[test]
+    fn positions_and_versions_are_given_in_order() {
+        let script = Script::new();
+        for stream in ["order-1", "order-2", "order-1"] {
+            script.append(stream, placed(1));
+        }
+        let events = script.events();
+        let places: Vec<(u64, &str, u64)> = events
+            .iter()
+            .map(|event| (event.position.0, event.stream.as_str(), event.version.0))
+            .collect();
+        assert_eq!(places, [(1, "order-1", 1), (2, "order-2", 1), (3, "order-1", 2)]);
+    }
+
+    #[tokio::test]
+    async fn a_projection_sees_what_its_query_finds_also_what_comes_later() {
+        let (script, store) = (Script::new(), Memory::new());
+        script.append("order-1", placed(50));
+        script.append("cart-1", placed(7));
+        let running = sums(&store, 100).start(script.clone());
+        reach(&running, Position(2)).await;
+        assert_eq!(store.state("sums").as_deref(), Some(&50));
+        let last = script.append("order-2", placed(30));
+        reach(&running, last).await;
+        assert_eq!(store.state("sums").as_deref(), Some(&80));
+        let last = script.append("cart-1", placed(7));
+        reach(&running, last).await;
+        assert_eq!((running.status().applied, running.status().state), (2, State::Live));
+        running.stop().await.expect("it stops in order");
+    }
+
+    #[tokio::test]
+    async fn a_projection_that_is_started_again_goes_on_after_its_bookmark() {
+        let (script, store) = (Script::new(), Memory::new());
+        let last = script.append("order-1", placed(50));
+        let running = sums(&store, 100).start(script.clone());
+        reach(&running, last).await;
+        running.stop().await.expect("it stops in order");
+        let last = script.append("order-2", placed(30));
+        let running = sums(&store, 100).start(script);
+        reach(&running, last).await;
+        assert_eq!(store.state("sums").as_deref(), Some(&80));
+        assert_eq!(running.status().applied, 1);
+    }
+
+    #[tokio::test]
+    async fn an_event_that_fails_stops_the_projection_and_is_applied_after_the_fix() {
+        let (script, store) = (Script::new(), Memory::new());
+        script.append("order-1", placed(50));
+        let last = script.append("order-2", placed(500));
+        let ended = sums(&store, 100).start(script.clone()).wait().await;
+        let error = ended.expect_err("the second event fails");
+        assert!(matches!(error, ProjectionError::Handler { position: 2, .. }), "{error}");
+        assert_eq!(store.state("sums").as_deref(), Some(&50));
+        let running = sums(&store, 1_000).start(script);
+        reach(&running, last).await;
+        assert_eq!(store.state("sums").as_deref(), Some(&550));
+    }
+
+    #[tokio::test]
+    async fn an_event_that_is_parked_is_replayed_from_the_script() {
+        let (script, store) = (Script::new(), Memory::new());
+        script.append("order-1", placed(500));
+        let last = script.append("order-2", placed(30));
+        let running = sums(&store, 100).on_failure(OnFailure::Park).start(script.clone());
+        reach(&running, last).await;
+        running.stop().await.expect("it stops in order");
+        assert_eq!(store.state("sums").as_deref(), Some(&30));
+        let mended = sums(&store, 1_000);
+        let parked = mended.parked().await.expect("an answer");
+        assert_eq!(mended.replay(&script, &parked).await.expect("it is applied"), 1);
+        assert_eq!(store.state("sums").as_deref(), Some(&530));
+    }
+
+    #[tokio::test]
+    async fn a_model_of_another_log_is_refused() {
+        let (script, store) = (Script::new(), Memory::new());
+        let last = script.append("order-1", placed(50));
+        let running = sums(&store, 100).start(script.clone());
+        reach(&running, last).await;
+        running.stop().await.expect("it stops in order");
+        let ended = sums(&store, 100).start(script.elsewhere()).wait().await;
+        assert!(matches!(ended, Err(ProjectionError::Changed { .. })), "{ended:?}");
+        let ended = sums(&store, 100).start(Script::new()).wait().await;
+        assert!(matches!(ended, Err(ProjectionError::Ahead { .. })), "{ended:?}");
     }
 }
