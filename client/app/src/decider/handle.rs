@@ -23,6 +23,15 @@ use crate::context::Context;
 /// events of one. A command is found as long as its last event can be read; one whose events were removed is refused as
 /// `IdReused` as long as the store remembers the ids (of the newest 4,194,304 positions). A command from which nothing
 /// followed leaves no trace, and is decided again.
+///
+/// ```no_run
+/// # use quorate_app::decider::{CommandError, Decider, Repository};
+/// # async fn example<D: Decider>(orders: Repository<D>, pay: D::Command) -> Result<(), CommandError<D::Error>> {
+/// use std::time::Duration;
+/// let handle = orders.handle("42", &pay).command_id("cmd-91").created_by("ann").correlation_id("req-7");
+/// let done = handle.deadline(Duration::from_secs(2)).await?;
+/// # let _ = done; Ok(()) }
+/// ```
 #[must_use = "nothing is done before it is awaited"]
 pub struct Handle<'a, D: Decider> {
     repository: &'a Repository<D>,
