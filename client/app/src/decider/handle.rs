@@ -48,6 +48,14 @@ opaque_debug_decider!(Handle<'_>);
 impl<D: Decider> Repository<D> {
     /// Carries out a command on an aggregate: loads its state, decides, and appends what was decided, on condition that
     /// nothing happened meanwhile. Nothing is done before the returned value is awaited.
+    ///
+    /// ```no_run
+    /// # use quorate_app::decider::{CommandError, Decider, Repository};
+    /// # async fn example<D: Decider>(orders: Repository<D>, pay: D::Command) -> Result<(), CommandError<D::Error>> {
+    /// let done = orders.handle("42", &pay).command_id("cmd-91").await?;
+    /// println!("{} events, version {}", done.events, done.version);
+    /// # Ok(()) }
+    /// ```
     pub fn handle<'a>(&'a self, id: impl Into<String>, command: &'a D::Command) -> Handle<'a, D> {
         let context = Context::new().tenant(self.tenant.clone());
         Handle::new(self, id.into(), command, context)

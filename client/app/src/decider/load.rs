@@ -68,6 +68,14 @@ impl<S> Loaded<S> {
 
 impl<D: Decider> Repository<D> {
     /// Loads the state of an aggregate. Nothing is read before the returned value is awaited.
+    ///
+    /// ```no_run
+    /// # use quorate_app::decider::{Decider, LoadError, Repository};
+    /// # async fn example<D: Decider>(orders: Repository<D>) -> Result<(), LoadError> where D::State: std::fmt::Debug {
+    /// let order = orders.load("42").await?;
+    /// println!("{:?} at version {}", order.state, order.version);
+    /// # Ok(()) }
+    /// ```
     pub fn load(&self, id: impl Into<String>) -> Load<'_, D> {
         Load::new(self, id.into(), self.tenant.clone())
     }

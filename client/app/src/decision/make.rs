@@ -71,6 +71,14 @@ impl Decisions {
     }
 
     /// Makes a decision. Nothing is done before the returned value is awaited.
+    ///
+    /// ```no_run
+    /// # use quorate_app::decider::CommandError;
+    /// # use quorate_app::decision::{Decision, Decisions};
+    /// # async fn example<D: Decision>(decisions: Decisions, transfer: D) -> Result<(), CommandError<D::Error>> {
+    /// let made = decisions.make(&transfer).command_id("cmd-91").created_by("ann").await?;
+    /// # let _ = made; Ok(()) }
+    /// ```
     pub fn make<'a, D: Decision>(&'a self, decision: &'a D) -> Make<'a, D> {
         let (context, deadline) = (Context::new(), self.deadline);
         Make { decisions: self, decision, command_id: None, context, deadline }

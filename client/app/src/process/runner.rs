@@ -102,6 +102,16 @@ impl<M: ProcessManager> ProcessRunner<M> {
 
     /// Runs until `stop` is ready, then writes a bookmark; it also stops while it waits for the cluster.
     ///
+    /// ```no_run
+    /// # use quorate_app::process::{ProcessError, ProcessManager, ProcessRunner};
+    /// # async fn example<M: ProcessManager>(runner: ProcessRunner<M>) -> Result<(), ProcessError> {
+    /// let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    /// let running = tokio::spawn(runner.run_until(async { drop(stopped.await) }));
+    /// drop(stop);
+    /// running.await.expect("it does not panic")
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// `Name` if the manager's name breaks the rules; `Stuck` as [`OnFailure`] describes; `Unreadable` if its own
     /// streams hold a record that it cannot read; `Refused` if its query is invalid. Trouble that may pass by itself, a
