@@ -92,6 +92,18 @@ impl Script {
 
     /// Appends an event; returns its position.
     ///
+    /// ```
+    /// use quorate_app::projection::Script;
+    /// use quorate_client::Event;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let script = Script::new();
+    /// script.append("order-1", Event::new("OrderPlaced", r#"{"total":50}"#)?);
+    /// script.append("order-2", Event::new("OrderPlaced", r#"{"total":7}"#)?);
+    /// let paid = script.append("order-1", Event::new("OrderPaid", "{}")?.tag("customer:7"));
+    /// assert_eq!((paid.0, script.events()[2].version.0), (3, 2));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Panics
     /// If the name of the stream breaks a rule.
     pub fn append(&self, stream: &str, event: Event) -> Position {
