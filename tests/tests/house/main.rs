@@ -8,6 +8,7 @@ use std::{env, fs};
 use quorate_node::commands::serve::config;
 
 mod circles;
+mod examples;
 mod words;
 
 /// Our packages, each with those of our packages that it may depend on.
