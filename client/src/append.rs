@@ -9,6 +9,17 @@ use quorate_proto::{
 use tokio::time::Instant;
 
 /// The append is in the log for good: on the disks of a majority of the nodes.
+///
+/// ```no_run
+/// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// use quorate_client::{Event, Expect};
+/// let placed = client.append("order-42", Expect::None, [Event::json("OrderPlaced", &50)?]).await?;
+/// let paid = Event::json("OrderPaid", &50)?;
+/// client.append("order-42", Expect::version(placed.version), [paid]).await?;
+/// // Any node shows the order when it has reached this position.
+/// let order = client.read("order-42").at_least(placed.position).collect().await?;
+/// # let _ = order; Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Done {
     /// The version of the append's first stream after the append: the expectation of the next append.
@@ -36,6 +47,18 @@ impl From<Appended> for Done {
 }
 
 /// An append that did not succeed. Only [`AppendError::Unknown`] may be in the log all the same.
+///
+/// ```no_run
+/// # async fn example(client: quorate_client::Client, paid: quorate_client::Event) {
+/// use quorate_client::{AppendError, Expect};
+/// match client.append("order-42", Expect::version(3), [paid]).await {
+///     Ok(done) => println!("appended at position {}", done.position),
+///     Err(AppendError::Conflict(conflict)) => println!("read and decide again: {conflict}"),
+///     Err(AppendError::Rejected(problem)) => println!("nothing was appended: {problem}"),
+///     Err(AppendError::Unknown(append)) => println!("keep it, and send it again: {append}"),
+/// }
+/// # }
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AppendError {
     /// An expectation or a condition was not met, because another append was first: read again and decide again.
@@ -90,6 +113,16 @@ impl From<Invalid> for AppendError {
 }
 
 /// The expectations and the conditions of an append that were not met.
+///
+/// ```no_run
+/// # async fn example(client: quorate_client::Client, paid: quorate_client::Event) {
+/// use quorate_client::{AppendError, Expect};
+/// let appended = client.append("order-42", Expect::version(3), [paid]).await;
+/// if let Err(AppendError::Conflict(conflict)) = appended {
+///     println!("`{}` is at version {:?}, not as expected: {}", conflict.stream, conflict.actual, conflict.expected);
+/// }
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conflict {
     /// The stream of the first expectation that was not met. When only conditions were violated: the first

@@ -30,6 +30,17 @@ const DEADLINE_MAX: Duration = Duration::from_millis(DEADLINE_MS_MAX);
 
 /// A connection to a cluster. Cheap to clone; all clones share one pipelined session for their appends,
 /// which keeps the order of the appends to one stream.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use quorate_client::{Client, Event, Expect};
+/// let client = Client::connect(["127.0.0.1:7701", "127.0.0.1:7702"]).await?;
+/// client.append("order-42", Expect::None, [Event::json("OrderPlaced", &50)?]).await?;
+/// for event in client.read("order-42").collect().await?.events {
+///     println!("{} {}", event.version, event.kind);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Client {
     pub(crate) shared: Arc<Shared>,
@@ -117,6 +128,18 @@ impl Client {
 }
 
 /// The options of a [`Client`] before it is made.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), quorate_client::Problem> {
+/// use std::time::Duration;
+/// use quorate_client::Client;
+/// let nearest_first = Client::builder()
+///     .endpoints(["10.0.0.1:7701", "10.0.1.1:7701"])
+///     .in_order(true)
+///     .deadline(Duration::from_secs(3));
+/// let client = nearest_first.connect().await?;
+/// # let _ = client; Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Builder {
     endpoints: Vec<String>,
@@ -218,6 +241,15 @@ impl Builder {
 
     /// Makes connections in another way than over TCP: with TLS, through a tunnel, or in a simulation. `connect` gets
     /// the `host:port`.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), quorate_client::Problem> {
+    /// use quorate_client::Client;
+    /// // A node whose port is reached through a socket on this machine.
+    /// let tunnel = |_address: String| tokio::net::UnixStream::connect("/run/quorate/tunnel");
+    /// let client = Client::builder().endpoints(["node-1:7701"]).connector(tunnel).connect().await?;
+    /// # let _ = client; Ok(()) }
+    /// ```
     #[must_use]
     pub fn connector<F, C, T>(mut self, connect: F) -> Builder
     where

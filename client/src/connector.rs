@@ -14,6 +14,13 @@ use tokio::net::TcpStream;
 use tower::Service;
 
 /// The abilities that a connection must have.
+///
+/// ```
+/// use quorate_client::Transport;
+/// fn is_transport<T: Transport>() {}
+/// is_transport::<tokio::net::TcpStream>();
+/// is_transport::<tokio::io::DuplexStream>();
+/// ```
 pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for T {}

@@ -41,6 +41,13 @@ impl Event {
     }
 
     /// Makes an event of that type with a value as JSON, and a new id (UUID version 7).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), quorate_client::EventError> {
+    /// let placed = quorate_client::Event::json("OrderPlaced", &serde_json::json!({ "total": 50 }))?;
+    /// assert_eq!(placed.data(), br#"{"total":50}"#);
+    /// # Ok(()) }
+    /// ```
     pub fn json<T: Serialize + ?Sized>(
         kind: impl AsRef<str>,
         value: &T,
@@ -182,6 +189,15 @@ impl Event {
 
     /// Returns the event as the store would: for code that takes recorded events, without a store. Tags and ids that
     /// break a rule are left out.
+    ///
+    /// ```
+    /// use quorate_client::{Event, StreamName, Timestamp};
+    /// # fn main() -> Result<(), quorate_client::Invalid> {
+    /// let placed = Event::new("OrderPlaced", "{}")?;
+    /// let placed = placed.recorded(7, StreamName::new("order-42")?, 1, Timestamp(0));
+    /// assert_eq!((placed.position.0, placed.version.0), (7, 1));
+    /// # Ok(()) }
+    /// ```
     pub fn recorded(
         self,
         position: impl Into<Position>,
@@ -209,6 +225,12 @@ impl TryFrom<Event> for proto::Event {
 }
 
 /// The reason why an event could not be made.
+///
+/// ```
+/// use quorate_client::{Event, EventError};
+/// assert!(matches!(Event::json("", &50), Err(EventError::Invalid(_))));
+/// assert!(matches!(Event::typed("OrderPlaced"), Err(EventError::NoVariant)));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EventError {

@@ -21,6 +21,16 @@ use crate::trouble::not_understood;
 /// Events that were removed meanwhile (truncated, deleted, too many, too old) are gone at the other node. Where the rest
 /// of the answer would lack one of them, it ends with an error of kind [`crate::ErrorKind::Removed`] instead of a gap:
 /// read again. [`crate::ReadRequest::collect`] does so by itself.
+///
+/// ```no_run
+/// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
+/// let mut order = client.read("order-42").stream().await?;
+/// println!("version {} as of position {}", order.version(), order.as_of());
+/// while let Some(event) = order.try_next().await? {
+///     println!("{} {}", event.version, event.kind);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct EventStream(Resumed<ReadAnswer>);
 
@@ -89,6 +99,17 @@ impl EventStream {
 }
 
 /// The events that were read, and the point at which the read was evaluated.
+///
+/// ```no_run
+/// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// use quorate_client::{Event, Expect};
+/// let order = client.read("order-42").collect().await?;
+/// if order.events.iter().all(|event| event.kind.as_str() != "OrderPaid") {
+///     let reminded = Event::new("OrderReminded", "{}")?;
+///     client.append("order-42", Expect::version(order.version), [reminded]).await?;
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Events {
     /// The events.

@@ -16,6 +16,16 @@ use crate::group::Delivery;
 ///
 /// Data and metadata that are JSON are contained verbatim, except for insignificant white space; other data, and JSON
 /// that common readers refuse, as `data_base64` and `metadata_base64`.
+///
+/// ```
+/// use quorate_client::{Event, EventJson, StreamName, Timestamp};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let placed = Event::new("OrderPlaced", r#"{"total":50}"#)?;
+/// let placed = placed.recorded(7, StreamName::new("order-42")?, 1, Timestamp(0));
+/// let json = serde_json::to_value(EventJson::from(&placed))?;
+/// assert_eq!((&json["stream"], &json["data"]["total"]), (&"order-42".into(), &50.into()));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Serialize)]
 pub struct EventJson<'a> {
     position: Position,
@@ -81,6 +91,15 @@ impl<'a> From<&'a Delivery> for EventJson<'a> {
 }
 
 /// Returns the event as one compact JSON object, without a line feed: an [`EventJson`].
+///
+/// ```
+/// use quorate_client::{Event, StreamName, Timestamp, json_line};
+/// # fn main() -> Result<(), quorate_client::Invalid> {
+/// let placed = Event::new("OrderPlaced", r#"{ "total": 50 }"#)?;
+/// let placed = placed.recorded(7, StreamName::new("order-42")?, 1, Timestamp(0));
+/// assert!(json_line(&placed).starts_with(br#"{"position":7,"stream":"order-42","version":1,"#));
+/// # Ok(()) }
+/// ```
 pub fn json_line(event: &RecordedEvent) -> Vec<u8> {
     serde_json::to_vec(&EventJson::from(event))
         .expect("texts, numbers and checked JSON can be written as JSON")

@@ -174,6 +174,16 @@ impl Client {
 ///
 /// A name that is created while the list is read may be in it or not. Each entry is as of when it was looked
 /// up, which is never before the list began.
+///
+/// ```no_run
+/// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
+/// let mut tenants = client.paths().list().await?;
+/// while let Some(tenant) = tenants.try_next().await? {
+///     println!("{}", tenant.name);
+/// }
+/// println!("as of position {}", tenants.as_of());
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct NameStream(Resumed<ListAnswer>);
 

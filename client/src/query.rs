@@ -104,6 +104,15 @@ impl Query {
     }
 
     /// Returns true if the query finds this event of that stream; the error is a name that breaks a rule.
+    ///
+    /// ```
+    /// use quorate_client::{Event, Query, StreamName};
+    /// # fn main() -> Result<(), quorate_client::Invalid> {
+    /// let payments = Query::category("order").types(["OrderPaid"]);
+    /// let (order, paid) = (StreamName::new("acme/order-42")?, Event::new("OrderPaid", "{}")?);
+    /// assert!(payments.matches(&order, &paid)?);
+    /// # Ok(()) }
+    /// ```
     pub fn matches(&self, stream: &StreamName, event: &Event) -> Result<bool, Invalid> {
         self.0.as_ref().map(|query| query.matches(stream, &event.event)).map_err(Clone::clone)
     }
@@ -165,6 +174,14 @@ fn in_words(item: &proto::QueryItem) -> String {
 }
 
 /// The source of a read: a stream, by its name, or a [`Query`].
+///
+/// ```
+/// use quorate_client::{Query, Source, StreamName};
+/// # fn main() -> Result<(), quorate_client::Invalid> {
+/// let order = StreamName::new("order-42")?;
+/// let sources: [Source; 3] = ["order-42".into(), order.into(), Query::category("order").into()];
+/// # let _ = sources; Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Source(Result<proto::Source, Invalid>);
 

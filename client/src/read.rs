@@ -235,6 +235,14 @@ impl Client {
 }
 
 /// A place that bounds a read: a version of a stream, or a position of the log for a query.
+///
+/// ```no_run
+/// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
+/// use quorate_client::{Query, Version};
+/// let newer = client.read("order-42").after(Version(3)).collect().await?;
+/// let page = client.read(Query::category("order")).after(newer.as_of).limit(100).collect().await?;
+/// # let _ = page; Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Place(u64);
 

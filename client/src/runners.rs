@@ -15,6 +15,15 @@ use crate::trouble::{late, not_understood};
 const REPORTED_WITHIN: Duration = Duration::from_secs(1);
 
 /// The projections and process managers that reported to the nodes of a cluster.
+///
+/// ```no_run
+/// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
+/// let runners = client.runners().await?;
+/// for runner in &runners.runners {
+///     println!("{}: {:?} positions behind", runner.report.name, runners.behind(runner));
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Runners {

@@ -7,6 +7,15 @@ use quorate_proto::{Position, Version};
 use serde::{Serialize, Serializer};
 
 /// The settings as they are; `None` = not set.
+///
+/// ```no_run
+/// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
+/// let carts = client.category("cart").show().await?.settings;
+/// if carts.max_age.is_none() {
+///     println!("carts are kept for ever, each with {:?} events at most", carts.max_count);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SettingsInForce {
     /// The number of the newest events of a stream that are kept.
@@ -45,6 +54,13 @@ impl From<Option<v1::StreamSettings>> for SettingsInForce {
 
 /// The state of a category or a path beside its events. As JSON it is what `quorate stream show --json` prints, without
 /// the name.
+///
+/// ```no_run
+/// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
+/// let tenant = client.path("acme").show().await?;
+/// println!("as of position {}: {:?}", tenant.as_of, tenant.settings);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ScopeState {
     /// The position up to which the answering node saw the log.
@@ -54,6 +70,14 @@ pub struct ScopeState {
 }
 
 /// The state of a stream beside its events. As JSON it is what `quorate stream show --json` prints, without the name.
+///
+/// ```no_run
+/// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
+/// let order = client.stream("order-42").show().await?;
+/// let readable = (order.version.0 + 1).saturating_sub(order.first_version.0);
+/// println!("{readable} of {} events can be read", order.version);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StreamState {
     /// The position up to which the answering node saw the log.

@@ -34,6 +34,14 @@ pub struct Founded {
 }
 
 /// The status of a cluster's nodes, as they report it.
+///
+/// ```no_run
+/// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
+/// let status = client.status().await?;
+/// let silent = status.nodes.iter().filter(|node| node.role == "unreachable");
+/// println!("{} of {} nodes do not answer", silent.count(), status.nodes.len());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterStatus {
     /// The cluster's id; `None` if the asked node belongs to no cluster.
@@ -45,6 +53,14 @@ pub struct ClusterStatus {
 }
 
 /// The status of one node, as it reports it. As JSON it is what `quorate cluster status --json` prints.
+///
+/// ```no_run
+/// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
+/// for node in client.status().await?.nodes.iter().filter(|node| node.low_on_space) {
+///     println!("{} has {} bytes left, and takes no appends", node.address, node.free_bytes);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NodeStatus {
     /// The id that the cluster gave it, and never uses twice.

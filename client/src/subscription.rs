@@ -16,6 +16,19 @@ use crate::trouble::not_understood;
 
 /// The point that a subscription has reached: every requested event at or below it has been handed out. Resume with
 /// `after(cursor.version)` when a stream is followed, else with `after(cursor.position)`.
+///
+/// ```no_run
+/// # async fn example(client: quorate_client::Client, kept: quorate_client::Cursor)
+/// # -> Result<(), quorate_client::Problem> {
+/// use quorate_client::{Message, Query};
+/// let mut orders = client.read(Query::category("order")).after(kept.position).follow();
+/// while let Some(message) = orders.try_next().await? {
+///     if let Message::Progress(cursor) | Message::CaughtUp(cursor) = message {
+///         println!("everything up to position {} is done", cursor.position);
+///     }
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {
     /// The position.
@@ -25,6 +38,20 @@ pub struct Cursor {
 }
 
 /// A message of a subscription.
+///
+/// ```
+/// use quorate_client::Message;
+///
+/// fn line(message: &Message) -> String {
+///     match message {
+///         Message::Event(event) => format!("{} in {}", event.kind, event.stream),
+///         Message::CaughtUp(cursor) => format!("live since position {}", cursor.position),
+///         Message::FellBehind(_) => "behind for a while".into(),
+///         Message::Progress(cursor) => format!("nothing up to position {}", cursor.position),
+///     }
+/// }
+/// # let _ = line;
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(clippy::large_enum_variant, reason = "almost every message is an event")]
 pub enum Message {
@@ -48,6 +75,18 @@ pub enum Message {
 /// end. Make another client for more.
 ///
 /// Events that were removed before they were handed out (truncated, deleted, too old, one too many) are skipped.
+///
+/// ```no_run
+/// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
+/// use quorate_client::{Message, Query};
+/// let mut payments = client.read(Query::category("order").types(["OrderPaid"])).follow();
+/// while let Some(message) = payments.try_next().await? {
+///     if let Message::Event(event) = message {
+///         println!("{} was paid", event.stream);
+///     }
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[must_use = "nothing is read before `try_next`"]
 pub struct Subscription(Result<Resumed<SubscriptionAnswer>, Invalid>);

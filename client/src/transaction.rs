@@ -21,6 +21,20 @@ use crate::query::Query;
 /// An append in the making: all its events come to stand at consecutive positions, or none.
 ///
 /// Names are checked when it is sent, so that it can be written in one expression.
+///
+/// ```no_run
+/// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// use quorate_client::{Event, Expect};
+/// let (taken, given) = (Event::json("MoneyTaken", &20)?, Event::json("MoneyGiven", &20)?);
+/// let done = client
+///     .transaction()
+///     .write("account-1", Expect::version(7), [taken])
+///     .write("account-2", Expect::Exists, [given])
+///     .commit()
+///     .await?;
+/// println!("both are at version {:?}", done.versions);
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[must_use = "nothing is sent before `commit` or `submit`"]
 pub struct Transaction {
@@ -214,6 +228,21 @@ fn check(append: &Append) -> Result<(), Invalid> {
 }
 
 /// An append that has its place; resolves to its verdict.
+///
+/// ```no_run
+/// # async fn example(client: quorate_client::Client, orders: Vec<quorate_client::Event>)
+/// # -> Result<(), quorate_client::AppendError> {
+/// use quorate_client::Expect;
+/// // Many appends are under way at once, and are answered in their order.
+/// let mut submitted = Vec::new();
+/// for order in orders {
+///     submitted.push(client.transaction().write("orders", Expect::Any, [order]).submit().await);
+/// }
+/// for append in submitted {
+///     println!("appended at position {}", append.await?.position);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Submitted(oneshot::Receiver<Result<Done, AppendError>>);
 

@@ -8,6 +8,22 @@ use quorate_client::{
 
 /// Follows a query, and reports what a projection must know of the log. [`Client`] implements it; a test of an
 /// application's own projection may use another source.
+///
+/// ```
+/// use quorate_app::projection::{EventSource, EventSubscription};
+/// use quorate_client::{Message, Problem, Query};
+///
+/// /// Counts the events of orders that are there now, in a cluster or in a script.
+/// async fn count<S: EventSource>(source: S) -> Result<u64, Problem> {
+///     let mut orders = source.follow(&Query::category("order"), 0);
+///     let mut count = 0;
+///     while let Some(Message::Event(_)) = orders.next().await? {
+///         count += 1;
+///     }
+///     Ok(count)
+/// }
+/// # let _ = count::<quorate_client::Client>;
+/// ```
 pub trait EventSource: Send + Sync + 'static {
     /// The subscription of a query.
     type Subscription: EventSubscription;
@@ -43,6 +59,19 @@ pub trait EventSource: Send + Sync + 'static {
 }
 
 /// The messages of one query, in order; see [`Subscription`].
+///
+/// ```
+/// # use quorate_client::{Event, Message, Query};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use quorate_app::projection::{EventSource, EventSubscription, Script};
+/// let script = Script::new();
+/// script.append("order-1", Event::new("OrderPlaced", "{}")?);
+/// let mut orders = script.follow(&Query::category("order"), 0);
+/// assert!(matches!(orders.next().await?, Some(Message::Event(event)) if event.position.0 == 1));
+/// assert!(matches!(orders.next().await?, Some(Message::CaughtUp(_))));
+/// # Ok(()) }
+/// ```
 pub trait EventSubscription: Send + 'static {
     /// Returns the next message. Cancelling the future loses nothing.
     fn next(&mut self) -> impl Future<Output = Result<Option<Message>, Problem>> + Send;

@@ -11,6 +11,19 @@ use tokio::time::Instant;
 const RATE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The status of a running projection.
+///
+/// ```
+/// use quorate_app::projection::{State, Status};
+///
+/// /// Returns the line of a dashboard.
+/// fn line(name: &str, status: &Status) -> String {
+///     match &status.state {
+///         State::Live => format!("{name}: up to date"),
+///         state => format!("{name}: {state}, {} behind, {:.0}/s", status.lag, status.events_per_second),
+///     }
+/// }
+/// # let _ = line;
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Status {
     /// The current activity.
@@ -35,6 +48,12 @@ pub struct Status {
 }
 
 /// The activity of a running projection.
+///
+/// ```
+/// use quorate_app::projection::State;
+/// assert_eq!(State::CatchingUp.to_string(), "catching up");
+/// assert_eq!(State::Retrying("locked".into()).to_string(), "retrying: locked");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
     /// The projection opens its database, or asks the cluster.

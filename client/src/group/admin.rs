@@ -320,6 +320,15 @@ async fn listed(
 }
 
 /// A group before it is created.
+///
+/// ```no_run
+/// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
+/// use std::time::Duration;
+/// use quorate_client::{Query, Strategy};
+/// let mails = client.group("mails").create(Query::category("order").types(["OrderShipped"]));
+/// mails.strategy(Strategy::ByStream).attempts(20).timeout(Duration::from_secs(10)).send().await?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[must_use = "nothing is created before `send`"]
 pub struct CreateGroup {

@@ -113,6 +113,19 @@ impl ConsumeRequest {
 ///
 /// Every event comes at least once: an event that was settled when the connection was lost may come again, here or to
 /// another consumer. Settle each delivery, once; a late settlement is not accepted, and the event comes again.
+///
+/// ```no_run
+/// # async fn send_mail(_: &quorate_client::RecordedEvent) -> Result<(), String> { Ok(()) }
+/// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
+/// let mut consumer = client.group("mails").consume().name("host 7").start();
+/// while let Some(delivery) = consumer.try_next().await? {
+///     match send_mail(&delivery.event).await {
+///         Ok(()) => consumer.ack(&delivery),
+///         Err(why) => consumer.fail(&delivery, why),
+///     }
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[must_use = "a consumer that is dropped leaves"]
 pub struct Consumer {
@@ -244,6 +257,20 @@ impl Stream for Consumer {
 
 /// Settles the deliveries of a consumer. No method waits: settlements are sent in the background, and
 /// [`Consumer::close`] waits until they are durable.
+///
+/// ```no_run
+/// # async fn send_mail(_: &quorate_client::RecordedEvent) {}
+/// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
+/// let mut consumer = client.group("mails").consume().window(8).start();
+/// while let Some(delivery) = consumer.try_next().await? {
+///     let settler = consumer.settler();
+///     tokio::spawn(async move {
+///         send_mail(&delivery.event).await;
+///         settler.ack(&delivery);
+///     });
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Settler {
     messages: mpsc::UnboundedSender<ConsumerMessage>,

@@ -8,6 +8,19 @@ use quorate_proto::{Problem, RecordedEvent, Settlement};
 use tokio::sync::oneshot;
 
 /// An event that was delivered to a consumer.
+///
+/// ```no_run
+/// # async fn example(mut consumer: quorate_client::Consumer) -> Result<(), quorate_client::Problem> {
+/// while let Some(delivery) = consumer.try_next().await? {
+///     if delivery.attempt > 3 {
+///         consumer.park(&delivery, "somebody has to look at it");
+///         continue;
+///     }
+///     println!("{} to do within {:?}", delivery.event.kind, delivery.timeout);
+///     consumer.ack(&delivery);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Delivery {
     /// The event.

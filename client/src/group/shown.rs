@@ -13,6 +13,16 @@ pub(super) fn milliseconds(span: Duration) -> u64 {
 }
 
 /// A group and its progress.
+///
+/// ```no_run
+/// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
+/// let mails = client.group("mails").show().await?;
+/// println!("{}: at most {} to do, {} parked", mails.name, mails.lag, mails.parked);
+/// for consumer in mails.consumers {
+///     println!("  {} holds {} of {}", consumer.name, consumer.in_flight, consumer.window);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     /// The group's name.
@@ -83,6 +93,17 @@ impl TryFrom<v1::Group> for Group {
 }
 
 /// An event that is not tried any more until somebody replays it.
+///
+/// ```no_run
+/// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
+/// use quorate_client::Selection;
+/// let mails = client.group("mails");
+/// for parked in mails.parked().await? {
+///     println!("{} after {} attempts: {}", parked.position, parked.attempts, parked.reason);
+/// }
+/// mails.replay(Selection::All).await?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParkedEvent {
     /// The event's place in the log.

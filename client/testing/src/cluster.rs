@@ -16,6 +16,20 @@ const CHUNK_BYTES: u64 = 64 * 1024;
 /// A cluster whose nodes live in this process.
 ///
 /// Dropping it ends its nodes; what they held is gone.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use quorate_client::{Event, Expect};
+/// let mut cluster = quorate_testing::Cluster::start(3).await?;
+/// let client = cluster.client();
+/// client.append("order-42", Expect::None, [Event::new("OrderPlaced", "{}")?]).await?;
+/// if let Some(leader) = cluster.leader().await? {
+///     cluster.cut_power(leader);
+/// }
+/// assert_eq!(client.read("order-42").collect().await?.events.len(), 1);
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Cluster {
     network: Network,
@@ -85,6 +99,14 @@ impl Cluster {
 
     /// Returns the number of the node that leads, counted from 1; `None` while no node does.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let cluster = quorate_testing::start().await?;
+    /// assert_eq!(cluster.leader().await?, Some(1));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// No node answers.
     pub async fn leader(&self) -> Result<Option<usize>, Problem> {
@@ -98,6 +120,19 @@ impl Cluster {
     /// Cuts the power of a node, counted from 1: its connections end, and it loses every byte that was not synced.
     /// Nothing happens if it is off already.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use quorate_client::{Event, Expect};
+    /// let mut cluster = quorate_testing::start().await?;
+    /// let client = cluster.client();
+    /// client.append("order-42", Expect::None, [Event::new("OrderPlaced", "{}")?]).await?;
+    /// cluster.cut_power(1);
+    /// cluster.start_again(1).await?;
+    /// assert_eq!(client.read("order-42").collect().await?.version.0, 1);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Panics
     /// If there is no node with this number.
     pub fn cut_power(&mut self, node: usize) {
@@ -105,6 +140,18 @@ impl Cluster {
     }
 
     /// Starts a node again on what its disk holds. Nothing happens if it runs.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut cluster = quorate_testing::Cluster::start(3).await?;
+    /// for node in 1..=3 {
+    ///     cluster.cut_power(node);
+    ///     cluster.start_again(node).await?;
+    /// }
+    /// assert!(cluster.client().read("order-42").collect().await?.events.is_empty());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// The node does not start.

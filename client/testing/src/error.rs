@@ -6,6 +6,19 @@ use quorate_client::{Invalid, Problem};
 use quorate_node::server::ServerError;
 
 /// The reason why a cluster or a node did not start.
+///
+/// ```
+/// use quorate_testing::{Cluster, StartError};
+///
+/// /// Starts a cluster, and once more if the machine was too busy for an election.
+/// async fn patient() -> Result<Cluster, StartError> {
+///     match quorate_testing::start().await {
+///         Err(StartError::Cluster(_)) => quorate_testing::start().await,
+///         started => started,
+///     }
+/// }
+/// # fn main() {}
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {

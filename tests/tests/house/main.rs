@@ -9,6 +9,7 @@ use quorate_node::commands::serve::config;
 
 mod circles;
 mod deploy;
+mod examples;
 mod kubernetes;
 mod metrics;
 mod words;

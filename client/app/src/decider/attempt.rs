@@ -18,6 +18,18 @@ use crate::context::Context;
 use crate::evolution::EventSet;
 
 /// The answer to a command that was carried out.
+///
+/// ```no_run
+/// # use quorate_app::decider::{CommandError, Decider, Repository};
+/// # async fn example<D: Decider>(orders: Repository<D>, pay: D::Command) -> Result<(), CommandError<D::Error>> {
+/// let done = orders.handle("42", &pay).command_id("cmd-91").await?;
+/// if !done.is_repetition {
+///     println!("{} events, the last one at position {}", done.events, done.position);
+/// }
+/// // A read model shows the payment when it has reached that position.
+/// let order = orders.load("42").at_least(done.position).await;
+/// # let _ = order; Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Handled<S> {
     /// The version of the stream after the command.

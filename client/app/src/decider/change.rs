@@ -8,6 +8,12 @@ use serde_json::Value;
 use super::load::Loaded;
 
 /// One field in which two states differ.
+///
+/// ```
+/// use quorate_app::decider::Change;
+/// let change = Change { path: "due".into(), before: Some(50.into()), after: Some(20.into()) };
+/// assert_eq!(change.to_string(), "due: 50 → 20");
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
     /// The path of the field, as in `lines.0.amount`; empty = the whole state.

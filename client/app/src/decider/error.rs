@@ -5,6 +5,21 @@ use std::error::Error;
 use quorate_client::{Conflict, DecodeError, EventError, Invalid, Problem, UnknownAppend};
 
 /// The reason why a command was not carried out. Only after [`CommandError::Unknown`] its events may be in the log.
+///
+/// ```
+/// use quorate_app::decider::CommandError;
+///
+/// /// Returns the text for the customer; `E` is the decider's own error.
+/// fn answer<E: std::error::Error>(error: CommandError<E>) -> String {
+///     match error {
+///         CommandError::Refused(why) => why.to_string(),
+///         CommandError::Forbidden(why) => why.to_string(),
+///         error if error.is_transient() => "please try again later".into(),
+///         error => format!("we cannot do this: {error}"),
+///     }
+/// }
+/// # assert_eq!(answer(CommandError::Refused(std::fmt::Error)), std::fmt::Error.to_string());
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommandError<E: Error + 'static> {
@@ -40,6 +55,12 @@ pub enum CommandError<E: Error + 'static> {
 }
 
 /// The reason why a command is not permitted.
+///
+/// ```
+/// use quorate_app::decider::{CommandError, Forbidden};
+/// let error = CommandError::<std::fmt::Error>::from(Forbidden("only the owner pays".into()));
+/// assert_eq!(error.to_string(), "not permitted: only the owner pays");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not permitted: {0}")]
 pub struct Forbidden(pub String);
@@ -85,6 +106,18 @@ impl<E: Error + 'static> From<Forbidden> for CommandError<E> {
 }
 
 /// The reason why a state could not be loaded.
+///
+/// ```no_run
+/// # use quorate_app::decider::{Decider, LoadError, Repository};
+/// # async fn example<D: Decider>(orders: Repository<D>) -> Result<(), LoadError> {
+/// use quorate_client::ErrorKind;
+/// match orders.load("42").at_version(1).await {
+///     Ok(first) => println!("as of position {}", first.position),
+///     Err(LoadError::Store(problem)) if problem.kind == ErrorKind::Forgotten => println!("too old"),
+///     Err(error) => return Err(error),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {

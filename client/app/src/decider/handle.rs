@@ -23,6 +23,15 @@ use crate::context::Context;
 /// events of one. A command is found as long as its last event can be read; one whose events were removed is refused as
 /// `IdReused` as long as the store remembers the ids (of the newest 4,194,304 positions). A command from which nothing
 /// followed leaves no trace, and is decided again.
+///
+/// ```no_run
+/// # use quorate_app::decider::{CommandError, Decider, Repository};
+/// # async fn example<D: Decider>(orders: Repository<D>, pay: D::Command) -> Result<(), CommandError<D::Error>> {
+/// use std::time::Duration;
+/// let handle = orders.handle("42", &pay).command_id("cmd-91").created_by("ann").correlation_id("req-7");
+/// let done = handle.deadline(Duration::from_secs(2)).await?;
+/// # let _ = done; Ok(()) }
+/// ```
 #[must_use = "nothing is done before it is awaited"]
 pub struct Handle<'a, D: Decider> {
     repository: &'a Repository<D>,
@@ -39,6 +48,14 @@ opaque_debug_decider!(Handle<'_>);
 impl<D: Decider> Repository<D> {
     /// Carries out a command on an aggregate: loads its state, decides, and appends what was decided, on condition that
     /// nothing happened meanwhile. Nothing is done before the returned value is awaited.
+    ///
+    /// ```no_run
+    /// # use quorate_app::decider::{CommandError, Decider, Repository};
+    /// # async fn example<D: Decider>(orders: Repository<D>, pay: D::Command) -> Result<(), CommandError<D::Error>> {
+    /// let done = orders.handle("42", &pay).command_id("cmd-91").await?;
+    /// println!("{} events, version {}", done.events, done.version);
+    /// # Ok(()) }
+    /// ```
     pub fn handle<'a>(&'a self, id: impl Into<String>, command: &'a D::Command) -> Handle<'a, D> {
         let context = Context::new().tenant(self.tenant.clone());
         Handle::new(self, id.into(), command, context)

@@ -19,6 +19,16 @@ use super::time::{late, left};
 use crate::context::Context;
 
 /// The history of an aggregate before it is awaited.
+///
+/// ```no_run
+/// # use quorate_app::decider::{Decider, LoadError, Repository};
+/// # async fn example<D: Decider>(orders: Repository<D>, friday: quorate_client::Timestamp) -> Result<(), LoadError> {
+/// let entries = orders.history("42").tenant("acme").until(friday).await?;
+/// for entry in entries.iter().filter(|entry| entry.context.created_by == "ann") {
+///     println!("{entry}");
+/// }
+/// # Ok(()) }
+/// ```
 #[must_use = "nothing is read before it is awaited"]
 pub struct History<'a, D: Decider> {
     repository: &'a Repository<D>,
@@ -39,6 +49,16 @@ type InFields<S> = fn(&S) -> Result<serde_json::Value, serde_json::Error>;
 /// 3  2026-11-30T22:10:00.000000Z  OrderPaid {"amount":30}
 ///    by ann of acme, command cmd-91, correlation req-7, cause cmd-91
 ///    due: 50 → 20
+/// ```
+///
+/// ```no_run
+/// # use quorate_app::decider::{Decider, LoadError, Repository};
+/// # async fn example<D: Decider>(orders: Repository<D>) -> Result<(), LoadError> where D::State: serde::Serialize {
+/// for entry in orders.history("42").with_changes().await? {
+///     let by = &entry.context.created_by;
+///     println!("{} by {by}, {} fields changed", entry.event.kind, entry.changes.len());
+/// }
+/// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
 pub struct HistoryEntry {

@@ -16,6 +16,16 @@ use super::time::{late, left};
 use crate::context::Context;
 
 /// A load before it is awaited.
+///
+/// ```no_run
+/// # use quorate_app::decider::{Decider, LoadError, Repository};
+/// # async fn example<D: Decider>(orders: Repository<D>) -> Result<(), LoadError> {
+/// let now = orders.load("42").await?;
+/// let before = orders.load("42").at_version(now.version.0 - 1).await?;
+/// // A state that may be a little older, without a question to the leader.
+/// let quick = orders.load("42").tenant("acme").at_least(now.position).await?;
+/// # let _ = (before, quick); Ok(()) }
+/// ```
 #[must_use = "nothing is read before it is awaited"]
 pub struct Load<'a, D: Decider> {
     repository: &'a Repository<D>,
@@ -28,6 +38,17 @@ pub struct Load<'a, D: Decider> {
 opaque_debug_decider!(Load<'_>);
 
 /// The state of an aggregate, and the point of its history that it belongs to.
+///
+/// ```no_run
+/// # use quorate_app::decider::{Decider, LoadError, Repository};
+/// # async fn example<D: Decider>(orders: Repository<D>) -> Result<(), LoadError> where D::State: std::fmt::Debug {
+/// let order = orders.load("42").await?;
+/// match order.version.0 {
+///     0 => println!("there is no order 42 as of position {}", order.position),
+///     version => println!("{:?}, made of {version} events", order.state),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Loaded<S> {
     /// The state; the default if nothing has happened.
@@ -47,6 +68,14 @@ impl<S> Loaded<S> {
 
 impl<D: Decider> Repository<D> {
     /// Loads the state of an aggregate. Nothing is read before the returned value is awaited.
+    ///
+    /// ```no_run
+    /// # use quorate_app::decider::{Decider, LoadError, Repository};
+    /// # async fn example<D: Decider>(orders: Repository<D>) -> Result<(), LoadError> where D::State: std::fmt::Debug {
+    /// let order = orders.load("42").await?;
+    /// println!("{:?} at version {}", order.state, order.version);
+    /// # Ok(()) }
+    /// ```
     pub fn load(&self, id: impl Into<String>) -> Load<'_, D> {
         Load::new(self, id.into(), self.tenant.clone())
     }

@@ -98,6 +98,15 @@ impl<D: Decider> Repository<D> {
     ///
     /// A snapshot is written beside the answer, which does not wait for it. One of another schema, or that cannot be
     /// read, is passed over: the events are read instead.
+    ///
+    /// ```no_run
+    /// # use quorate_app::decider::{Decider, Repository};
+    /// # fn example<D: Decider>(client: quorate_client::Client) -> Repository<D>
+    /// # where D::State: serde::Serialize + serde::de::DeserializeOwned {
+    /// // A snapshot after every hundred events; the shape of the state is of schema 2.
+    /// Repository::<D>::new(client).snapshots(100, 2)
+    /// # }
+    /// ```
     #[must_use]
     pub fn snapshots(self, every: u64, schema: u32) -> Repository<D>
     where
@@ -117,6 +126,14 @@ impl<D: Decider> Repository<D> {
     ///
     /// The cache stays correct while other processes write: what is decided on an old state conflicts in the store and
     /// is decided again, and a refusal counts only after the stream was read.
+    ///
+    /// ```no_run
+    /// # use quorate_app::decider::{Decider, Repository};
+    /// # fn example<D: Decider>(client: quorate_client::Client) -> Repository<D> {
+    /// // As many orders are in work at once.
+    /// Repository::<D>::new(client).cache(20_000)
+    /// # }
+    /// ```
     #[must_use]
     pub fn cache(mut self, aggregates: usize) -> Repository<D> {
         self.cache = Arc::new(Cache::new(aggregates));
@@ -146,6 +163,14 @@ impl<D: Decider> Repository<D> {
     }
 
     /// Returns the repository of a tenant, whose streams lie in the path of that name: `acme/order-42`.
+    ///
+    /// ```no_run
+    /// # use quorate_app::decider::{Decider, Repository};
+    /// # fn example<D: Decider>(orders: Repository<D>) {
+    /// let orders = orders.of_tenant("acme");
+    /// assert_eq!(orders.stream("42").map(|stream| stream.to_string()), Ok("acme/order-42".into()));
+    /// # }
+    /// ```
     #[must_use]
     pub fn of_tenant(&self, tenant: impl Into<String>) -> Repository<D> {
         Repository { tenant: tenant.into(), ..self.clone() }

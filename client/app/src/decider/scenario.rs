@@ -10,6 +10,38 @@ use crate::evolution::OnUnknown;
 use crate::scenario::{Log, assert_equal, assert_same, in_words, written};
 
 /// Begins a test of a decider with earlier events of its aggregate; see [`Scenario`].
+///
+/// ```
+/// # use quorate_app::decider::Decider;
+/// # use quorate_app::evolution::JsonEvents;
+/// # #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+/// # enum OrderEvent { OrderPlaced { total: u64 }, OrderPaid { amount: u64 } }
+/// # impl JsonEvents for OrderEvent {}
+/// # enum OrderCommand { Pay { amount: u64 } }
+/// # #[derive(Debug, PartialEq, thiserror::Error)]
+/// # enum Refusal { #[error("{0} is more than is due")] TooMuch(u64) }
+/// # #[derive(Clone, Debug, Default, PartialEq)]
+/// # struct Order { due: u64 }
+/// # impl Decider for Order {
+/// #     const CATEGORY: &'static str = "order";
+/// #     type State = Order; type Command = OrderCommand; type Event = OrderEvent; type Error = Refusal;
+/// #     fn evolve(order: &mut Order, event: OrderEvent) {
+/// #         match event {
+/// #             OrderEvent::OrderPlaced { total } => order.due = total,
+/// #             OrderEvent::OrderPaid { amount } => order.due -= amount,
+/// #         }
+/// #     }
+/// #     fn decide(order: &Order, command: &OrderCommand) -> Result<Vec<OrderEvent>, Refusal> {
+/// #         let OrderCommand::Pay { amount } = *command;
+/// #         if amount > order.due { return Err(Refusal::TooMuch(amount)); }
+/// #         Ok(vec![OrderEvent::OrderPaid { amount }])
+/// #     }
+/// # }
+/// use quorate_app::decider::given;
+/// given::<Order>([OrderEvent::OrderPlaced { total: 50 }])
+///     .when(&OrderCommand::Pay { amount: 60 })
+///     .then_error(&Refusal::TooMuch(60));
+/// ```
 pub fn given<D: Decider>(events: impl IntoIterator<Item = D::Event>) -> Scenario<D> {
     let scenario =
         Scenario { log: Log::default(), aggregate: Aggregate::new(), decided: Ok(Vec::new()) };

@@ -17,6 +17,16 @@ use crate::decider::{CommandError, Context};
 use crate::evolution::{EventSet, OnUnknown, decode_known};
 
 /// Makes decisions over a store. Cheap to clone.
+///
+/// ```no_run
+/// # use quorate_app::decider::CommandError;
+/// # use quorate_app::decision::{Decision, Decisions};
+/// # async fn example<D: Decision>(client: quorate_client::Client, transfer: D) -> Result<(), CommandError<D::Error>> {
+/// let decisions = Decisions::new(client).retries(3);
+/// let made = decisions.make(&transfer).await?;
+/// println!("{} events, the last one at position {}", made.events, made.position);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Decisions {
     client: Client,
@@ -61,6 +71,14 @@ impl Decisions {
     }
 
     /// Makes a decision. Nothing is done before the returned value is awaited.
+    ///
+    /// ```no_run
+    /// # use quorate_app::decider::CommandError;
+    /// # use quorate_app::decision::{Decision, Decisions};
+    /// # async fn example<D: Decision>(decisions: Decisions, transfer: D) -> Result<(), CommandError<D::Error>> {
+    /// let made = decisions.make(&transfer).command_id("cmd-91").created_by("ann").await?;
+    /// # let _ = made; Ok(()) }
+    /// ```
     pub fn make<'a, D: Decision>(&'a self, decision: &'a D) -> Make<'a, D> {
         let (context, deadline) = (Context::new(), self.deadline);
         Make { decisions: self, decision, command_id: None, context, deadline }
@@ -68,6 +86,16 @@ impl Decisions {
 }
 
 /// A decision before it is awaited.
+///
+/// ```no_run
+/// # use quorate_app::decider::CommandError;
+/// # use quorate_app::decision::{Decision, Decisions};
+/// # async fn example<D: Decision>(decisions: Decisions, transfer: D) -> Result<(), CommandError<D::Error>> {
+/// use std::time::Duration;
+/// let make = decisions.make(&transfer).command_id("cmd-91").created_by("ann").tenant("acme");
+/// let made = make.deadline(Duration::from_secs(2)).await?;
+/// # let _ = made; Ok(()) }
+/// ```
 #[must_use = "nothing is done before it is awaited"]
 pub struct Make<'a, D: Decision> {
     decisions: &'a Decisions,
@@ -84,6 +112,18 @@ impl<D: Decision> std::fmt::Debug for Make<'_, D> {
 }
 
 /// The answer to a decision that was made.
+///
+/// ```no_run
+/// # use quorate_app::decider::CommandError;
+/// # use quorate_app::decision::{Decision, Decisions};
+/// # async fn example<D: Decision>(decisions: Decisions, transfer: D) -> Result<(), CommandError<D::Error>> {
+/// let made = decisions.make(&transfer).command_id("cmd-91").await?;
+/// match made.is_repetition {
+///     true => println!("transferred before, at position {}", made.position),
+///     false => println!("transferred, with {} events", made.events),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Made {
     /// The position of the last event: read at least this position to see the decision. If nothing was decided: the

@@ -10,12 +10,70 @@ use crate::evolution::{EventSet, OnUnknown, decode_known};
 use crate::scenario::{Log, assert_equal, assert_same, in_words, written};
 
 /// Begins a test of decisions with earlier events of a stream; see [`Scenario`].
+///
+/// ```
+/// # use quorate_app::decision::{Decision, Writes};
+/// # use quorate_app::evolution::JsonEvents;
+/// # use quorate_client::{Query, RecordedEvent};
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # enum Booking { SeatBooked { seat: String } }
+/// # impl JsonEvents for Booking {}
+/// # struct Book { flight: u32, seat: String }
+/// # #[derive(Debug, thiserror::Error)] #[error("taken")] struct Taken;
+/// # impl Decision for Book {
+/// #     const NAME: &'static str = "book";
+/// #     type State = Vec<String>; type Event = Booking; type Error = Taken;
+/// #     fn query(&self) -> Query { Query::stream(format!("flight-{}", self.flight)) }
+/// #     fn evolve(&self, taken: &mut Vec<String>, booked: Booking, _: &RecordedEvent) {
+/// #         let Booking::SeatBooked { seat } = booked;
+/// #         taken.push(seat);
+/// #     }
+/// #     fn decide(&self, taken: &Vec<String>) -> Result<Writes<Booking>, Taken> {
+/// #         if taken.contains(&self.seat) { return Err(Taken) }
+/// #         let booked = Booking::SeatBooked { seat: self.seat.clone() };
+/// #         Ok(Writes::to(format!("flight-{}", self.flight), [booked]))
+/// #     }
+/// # }
+/// use quorate_app::decision::given;
+/// given("flight-7", [Booking::SeatBooked { seat: "12A".into() }])
+///     .when(&Book { flight: 7, seat: "12A".into() })
+///     .then_error(&Taken);
+/// ```
 #[track_caller]
 pub fn given<E: EventSet>(stream: &str, events: impl IntoIterator<Item = E>) -> Scenario {
     given_nothing().given(stream, events)
 }
 
 /// Begins a test of decisions in an empty log; see [`Scenario`].
+///
+/// ```
+/// # use quorate_app::decision::{Decision, Writes};
+/// # use quorate_app::evolution::JsonEvents;
+/// # use quorate_client::{Query, RecordedEvent};
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # enum Booking { SeatBooked { seat: String } }
+/// # impl JsonEvents for Booking {}
+/// # struct Book { flight: u32, seat: String }
+/// # #[derive(Debug, thiserror::Error)] #[error("taken")] struct Taken;
+/// # impl Decision for Book {
+/// #     const NAME: &'static str = "book";
+/// #     type State = Vec<String>; type Event = Booking; type Error = Taken;
+/// #     fn query(&self) -> Query { Query::stream(format!("flight-{}", self.flight)) }
+/// #     fn evolve(&self, taken: &mut Vec<String>, booked: Booking, _: &RecordedEvent) {
+/// #         let Booking::SeatBooked { seat } = booked;
+/// #         taken.push(seat);
+/// #     }
+/// #     fn decide(&self, taken: &Vec<String>) -> Result<Writes<Booking>, Taken> {
+/// #         if taken.contains(&self.seat) { return Err(Taken) }
+/// #         let booked = Booking::SeatBooked { seat: self.seat.clone() };
+/// #         Ok(Writes::to(format!("flight-{}", self.flight), [booked]))
+/// #     }
+/// # }
+/// use quorate_app::decision::given_nothing;
+/// given_nothing()
+///     .when(&Book { flight: 7, seat: "12A".into() })
+///     .then_writes(Writes::to("flight-7", [Booking::SeatBooked { seat: "12A".into() }]));
+/// ```
 pub fn given_nothing() -> Scenario {
     Scenario { log: Log::default(), unseen: Vec::new() }
 }
@@ -67,6 +125,35 @@ pub struct Scenario {
 }
 
 /// A decision that was made in a test, and the log to which its events belong.
+///
+/// ```
+/// # use quorate_app::decision::{Decision, Writes};
+/// # use quorate_app::evolution::JsonEvents;
+/// # use quorate_client::{Query, RecordedEvent};
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # enum Booking { SeatBooked { seat: String } }
+/// # impl JsonEvents for Booking {}
+/// # struct Book { flight: u32, seat: String }
+/// # #[derive(Debug, thiserror::Error)] #[error("taken")] struct Taken;
+/// # impl Decision for Book {
+/// #     const NAME: &'static str = "book";
+/// #     type State = Vec<String>; type Event = Booking; type Error = Taken;
+/// #     fn query(&self) -> Query { Query::stream(format!("flight-{}", self.flight)) }
+/// #     fn evolve(&self, taken: &mut Vec<String>, booked: Booking, _: &RecordedEvent) {
+/// #         let Booking::SeatBooked { seat } = booked;
+/// #         taken.push(seat);
+/// #     }
+/// #     fn decide(&self, taken: &Vec<String>) -> Result<Writes<Booking>, Taken> {
+/// #         if taken.contains(&self.seat) { return Err(Taken) }
+/// #         let booked = Booking::SeatBooked { seat: self.seat.clone() };
+/// #         Ok(Writes::to(format!("flight-{}", self.flight), [booked]))
+/// #     }
+/// # }
+/// use quorate_app::decision::given_nothing;
+/// let book = Book { flight: 7, seat: "12A".into() };
+/// // What is written belongs to the log of the next decision.
+/// given_nothing().when(&book).then_state(&Vec::new()).and().when(&book).then_error(&Taken);
+/// ```
 pub struct Outcome<D: Decision> {
     scenario: Scenario,
     state: D::State,

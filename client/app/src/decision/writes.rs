@@ -35,6 +35,12 @@ impl<E> Writes<E> {
     }
 
     /// Appends events to another stream as well; each stream once.
+    ///
+    /// ```
+    /// use quorate_app::decision::Writes;
+    /// let transfer = Writes::to("account-1", ["MoneyTaken"]).and_to("account-2", ["MoneyGiven"]);
+    /// assert!(!transfer.is_nothing());
+    /// ```
     pub fn and_to(
         self,
         stream: impl Into<String>,

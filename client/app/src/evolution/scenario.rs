@@ -35,6 +35,22 @@ pub fn given(event: Event) -> Given {
 }
 
 /// An event as it was once written, in a test.
+///
+/// ```
+/// use quorate_app::evolution::{JsonEvents, given};
+/// use quorate_client::Event;
+///
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// enum OrderEvent {
+///     OrderPaid { amount: u64 },
+/// }
+///
+/// impl JsonEvents for OrderEvent {}
+///
+/// let paid = given(Event::new("OrderPaid", r#"{"amount":50,"by":"card"}"#)?);
+/// paid.then_event(&OrderEvent::OrderPaid { amount: 50 });
+/// # Ok::<(), quorate_client::Invalid>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "nothing is read before `then_…`"]
 pub struct Given {

@@ -5,6 +5,19 @@ use quorate_client::{DecodeError, Event, EventError, RecordedEvent};
 /// A set of events as a type of the application, usually an enum with a variant for each type of event.
 ///
 /// [`JsonEvents`](super::JsonEvents) implements it for an enum with serde's `Serialize` and `Deserialize`.
+///
+/// ```
+/// use quorate_app::evolution::EventSet;
+/// use quorate_client::{Client, DecodeError, Problem, Query};
+///
+/// /// Reads all events of a set, in the order of the log.
+/// async fn all<E: EventSet>(client: &Client) -> Result<Vec<E>, Box<dyn std::error::Error>> {
+///     let found = client.read(Query::of_types(E::types())).collect().await?;
+///     let decoded = found.events.iter().filter_map(|event| E::decode(event).transpose());
+///     Ok(decoded.collect::<Result<Vec<E>, DecodeError>>()?)
+/// }
+/// # fn main() {}
+/// ```
 pub trait EventSet: Sized {
     /// Makes the event, in the newest schema of its type.
     fn encode(&self) -> Result<Event, EventError>;
@@ -20,6 +33,15 @@ pub trait EventSet: Sized {
 }
 
 /// The action on an event of a type that the set does not have.
+///
+/// ```no_run
+/// # use quorate_app::decider::{Decider, Repository};
+/// # fn example<D: Decider>(client: quorate_client::Client) -> Repository<D> {
+/// use quorate_app::evolution::OnUnknown;
+/// // Orders may have events of other programs, which mean nothing here.
+/// Repository::<D>::new(client).on_unknown(OnUnknown::Skip)
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnUnknown {
     /// It is an error: a state without that event might be wrong.

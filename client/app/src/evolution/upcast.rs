@@ -7,6 +7,29 @@ use serde_json::Value;
 /// One step of the way from an old event to its newest schema: a pure function of its data, or another name.
 ///
 /// The steps of a type form a chain, 1 → 2 → 3; its newest schema is the one that the last step leads to.
+///
+/// ```
+/// use quorate_app::evolution::{JsonEvents, Upcast, given};
+/// use quorate_client::Event;
+///
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// enum OrderEvent {
+///     OrderPaid { cents: u64 },
+/// }
+///
+/// impl JsonEvents for OrderEvent {
+///     const UPCASTS: &'static [Upcast] = &[
+///         Upcast::rename("OrderSettled", "OrderPaid"),
+///         Upcast::data("OrderPaid", 1, |json| {
+///             serde_json::json!({ "cents": json["euros"].as_u64().map(|euros| euros * 100) })
+///         }),
+///     ];
+/// }
+///
+/// let old = Event::new("OrderSettled", r#"{"euros":5}"#)?;
+/// given(old).then_event(&OrderEvent::OrderPaid { cents: 500 });
+/// # Ok::<(), quorate_client::Invalid>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Upcast {
     kind: &'static str,

@@ -3,6 +3,19 @@
 use quorate_client::{DecodeError, Invalid, Problem};
 
 /// The reason why a process manager ended. Its work so far is done; when it is run again it continues there.
+///
+/// ```no_run
+/// # use quorate_app::process::{ProcessManager, ProcessRunner};
+/// # async fn example<M: ProcessManager>(client: quorate_client::Client, deadlines: M) {
+/// use quorate_app::process::ProcessError;
+/// match ProcessRunner::new(client, deadlines).run().await {
+///     Err(ProcessError::Stuck { instance, trigger, reason }) => {
+///         eprintln!("order {instance} waits for a fix: {trigger}: {reason}");
+///     }
+///     ended => println!("{ended:?}"),
+/// }
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProcessError {

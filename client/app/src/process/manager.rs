@@ -17,6 +17,42 @@ pub type HandlerError = Box<dyn Error + Send + Sync>;
 ///
 /// A handler decides and has no other effect: it is called again after a crash or if another process was faster,
 /// and only one of its answers is appended.
+///
+/// ```
+/// use quorate_app::process::{HandlerError, ProcessManager, Reaction, Scenario, Trigger};
+/// use quorate_client::{Event, Expect, Query, RecordedEvent};
+///
+/// /// Welcomes each customer, in a stream of mails.
+/// struct Welcome;
+///
+/// impl ProcessManager for Welcome {
+///     type State = ();
+///
+///     fn name(&self) -> &str {
+///         "welcome"
+///     }
+///
+///     fn query(&self) -> Query {
+///         Query::category("account").types(["AccountOpened"])
+///     }
+///
+///     fn instance(&self, event: &RecordedEvent) -> Option<String> {
+///         event.stream.as_str().strip_prefix("account-").map(str::to_owned)
+///     }
+///
+///     fn react(&self, _: &mut (), trigger: &Trigger<'_>) -> Result<Reaction, HandlerError> {
+///         let mail = Event::json("MailWanted", &serde_json::json!({ "template": "welcome" }))?;
+///         let stream = format!("mail-{}", trigger.instance);
+///         Ok(Reaction::new().append(stream, Expect::Any, [mail]).complete())
+///     }
+/// }
+///
+/// let mail = Event::json("MailWanted", &serde_json::json!({ "template": "welcome" }))?;
+/// Scenario::of(Welcome)
+///     .when("account-7", Event::new("AccountOpened", "{}")?)
+///     .then(Reaction::new().append("mail-7", Expect::Any, [mail]).complete());
+/// # Ok::<(), quorate_client::EventError>(())
+/// ```
 pub trait ProcessManager: Send + Sync + 'static {
     /// The state that an instance keeps from one reaction to the next. It is stored as JSON in each record, so it
     /// should be small; together with the values of its due times it must fit into one event (1 MiB). A new instance
@@ -55,6 +91,21 @@ pub trait ProcessManager: Send + Sync + 'static {
 }
 
 /// The occasion of a reaction.
+///
+/// ```
+/// use quorate_app::process::{Cause, HandlerError, Reaction, Trigger};
+/// use quorate_client::{Event, Expect};
+///
+/// /// Reserves the goods of an order, or asks for more of them.
+/// fn reserve(trigger: &Trigger<'_>) -> Result<Reaction, HandlerError> {
+///     let Cause::Event(placed) = &trigger.cause else { return Ok(Reaction::nothing()) };
+///     // Another order took the last of them while this one was decided.
+///     let kind = if trigger.conflict.is_some() { "GoodsMissing" } else { "GoodsReserved" };
+///     let event = Event::json(kind, &placed.json::<serde_json::Value>()?)?;
+///     Ok(Reaction::new().append(format!("goods-{}", trigger.instance), Expect::None, [event]))
+/// }
+/// # let _ = reserve;
+/// ```
 #[derive(Debug)]
 pub struct Trigger<'a> {
     /// The instance that the trigger concerns.
@@ -70,6 +121,18 @@ pub struct Trigger<'a> {
 }
 
 /// An event or a due time.
+///
+/// ```
+/// use quorate_app::process::Cause;
+///
+/// fn describe(cause: &Cause) -> String {
+///     match cause {
+///         Cause::Event(event) => format!("{} in {}", event.kind, event.stream),
+///         Cause::Due(due) => format!("{} is due since {}", due.key, due.at),
+///     }
+/// }
+/// # let _ = describe;
+/// ```
 #[derive(Debug)]
 pub enum Cause {
     /// An event that the manager's query finds.
@@ -79,6 +142,22 @@ pub enum Cause {
 }
 
 /// A scheduled time.
+///
+/// ```
+/// use quorate_app::process::{Cause, HandlerError, Reaction, Trigger};
+///
+/// /// Reminds a customer a second and a third time.
+/// fn remind(trigger: &Trigger<'_>) -> Result<Reaction, HandlerError> {
+///     let Cause::Due(due) = &trigger.cause else { return Ok(Reaction::nothing()) };
+///     let reminders: u32 = due.payload()?;
+///     if reminders == 3 {
+///         return Ok(Reaction::new().complete());
+///     }
+///     let week = std::time::Duration::from_secs(7 * 24 * 60 * 60);
+///     Ok(Reaction::new().schedule_after_with("remind", week, &(reminders + 1)))
+/// }
+/// # let _ = remind;
+/// ```
 #[derive(Debug)]
 pub struct Due {
     /// The name under which it was scheduled.

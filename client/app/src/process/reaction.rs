@@ -13,6 +13,21 @@ use serde_json::value::RawValue;
 /// The manager gives the events their ids, derived from the instance and the trigger, so that the same
 /// reaction is never appended twice. Unless the handler sets others, their causation is the source event
 /// or, after a due time, the record that it fired; their correlation, user and tenant are those of the source event.
+///
+/// ```
+/// use std::time::Duration;
+/// use quorate_app::process::Reaction;
+/// use quorate_client::{Event, Expect};
+///
+/// let shipped = Event::json("ShipmentWanted", &serde_json::json!({ "order": 42 }))?;
+/// let reaction = Reaction::new()
+///     .append("shipment-42", Expect::None, [shipped])
+///     .require("order-42", Expect::Exists)
+///     .cancel("payment")
+///     .schedule_after("delivery", Duration::from_secs(7 * 24 * 60 * 60));
+/// assert!(!reaction.is_nothing());
+/// # Ok::<(), quorate_client::EventError>(())
+/// ```
 #[derive(Debug, Default)]
 #[must_use = "a reaction is what the handler returns"]
 pub struct Reaction {

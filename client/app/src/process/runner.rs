@@ -23,6 +23,16 @@ const NOTE_TIME: Duration = Duration::from_secs(5);
 /// Runs a process manager. Several runners may run the same one at once, in one process or in many: each reaction is
 /// made once. They are no faster than one, which handles several [instances at once](ProcessRunner::lanes); the manager
 /// keeps running while one of them does.
+///
+/// ```no_run
+/// # use quorate_app::process::{ProcessError, ProcessManager};
+/// # async fn example<M: ProcessManager>(client: quorate_client::Client, deadlines: M) -> Result<(), ProcessError> {
+/// use quorate_app::process::{OnFailure, ProcessRunner};
+/// let runner = ProcessRunner::new(client, deadlines).lanes(16).on_failure(OnFailure::Park);
+/// let ctrl_c = async { drop(tokio::signal::ctrl_c().await) };
+/// runner.run_until(ctrl_c).await?;
+/// # Ok(()) }
+/// ```
 #[must_use = "nothing runs before `run`"]
 pub struct ProcessRunner<M> {
     client: Client,
@@ -91,6 +101,16 @@ impl<M: ProcessManager> ProcessRunner<M> {
     }
 
     /// Runs until `stop` is ready, then writes a bookmark; it also stops while it waits for the cluster.
+    ///
+    /// ```no_run
+    /// # use quorate_app::process::{ProcessError, ProcessManager, ProcessRunner};
+    /// # async fn example<M: ProcessManager>(runner: ProcessRunner<M>) -> Result<(), ProcessError> {
+    /// let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    /// let running = tokio::spawn(runner.run_until(async { drop(stopped.await) }));
+    /// drop(stop);
+    /// running.await.expect("it does not panic")
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// `Name` if the manager's name breaks the rules; `Stuck` as [`OnFailure`] describes; `Unreadable` if its own

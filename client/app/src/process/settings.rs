@@ -8,6 +8,14 @@ use crate::clock::{Clock, SystemClock};
 use crate::status::Board;
 
 /// The action on a trigger that cannot be settled: its handler fails, or its reaction is refused.
+///
+/// ```no_run
+/// # use quorate_app::process::{ProcessManager, ProcessRunner};
+/// # fn example<M: ProcessManager>(client: quorate_client::Client, deadlines: M) -> ProcessRunner<M> {
+/// use quorate_app::process::OnFailure;
+/// ProcessRunner::new(client, deadlines).on_failure(OnFailure::Park)
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnFailure {
     /// Ends with an error. The manager begins with the same trigger when it is run again.

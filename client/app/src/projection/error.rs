@@ -6,6 +6,19 @@ use super::store::{BoxError, StoreError};
 use crate::status::State;
 
 /// The reason why a projection ended, or did not do what was requested.
+///
+/// ```no_run
+/// # use quorate_app::projection::{Handler, Projection, ProjectionError, Store};
+/// # async fn example<S: Store, H: Handler<S::Model>>(orders: Projection<S, H>, client: quorate_client::Client) {
+/// match orders.start(client).wait().await {
+///     Err(ProjectionError::Handler { position, kind, source, .. }) => {
+///         eprintln!("the `{kind}` at position {position} needs a fix: {source}");
+///     }
+///     Err(ProjectionError::Changed { .. }) => eprintln!("the model has to be rebuilt"),
+///     ended => println!("{ended:?}"),
+/// }
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProjectionError {

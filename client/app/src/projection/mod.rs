@@ -81,6 +81,7 @@ mod retry;
 mod run;
 mod running;
 mod scenario;
+mod script;
 mod settings;
 mod store;
 mod typed;
@@ -100,6 +101,7 @@ pub use handler::{Handler, HandlerError};
 pub use retry::Backoff;
 pub use running::Running;
 pub use scenario::Scenario;
+pub use script::{Script, ScriptSubscription};
 pub use settings::OnFailure;
 pub use store::{
     BoxError, Claim, Creation, Memory, MemoryModel, Parked, Record, Side, Slot, Step, Store,
@@ -132,6 +134,20 @@ const PARKED_PAGE: usize = 100;
 ///
 /// Nothing happens before [`start`](Projection::start) or [`rebuild`](Projection::rebuild); a broken rule (of the name,
 /// for example) is also reported then.
+///
+/// ```no_run
+/// # use quorate_app::projection::{Handler, OnFailure, Projection, ProjectionError, Sqlite, SqliteModel};
+/// # async fn example(client: quorate_client::Client, store: Sqlite, handler: impl Handler<SqliteModel>)
+/// # -> Result<(), ProjectionError> {
+/// let orders = Projection::new("orders", quorate_client::Query::category("order"), store, handler)
+///     .version(3)
+///     .partitions(4)
+///     .on_failure(OnFailure::Park)
+///     .rebuild_when_changed();
+/// let running = orders.start(client);
+/// running.wait().await?;
+/// # Ok(()) }
+/// ```
 pub struct Projection<S, H> {
     name: String,
     query: Query,
@@ -283,6 +299,14 @@ impl<S: Store, H: Handler<S::Model>> Projection<S, H> {
     /// transaction when the new one is not behind any more; the returned value ends then. The live one is kept up to
     /// date meanwhile, here or in another process; its process then goes on with the new model if its
     /// definition is the same, and else ends with [`ProjectionError::Changed`]. Until the swap nothing changes in it.
+    ///
+    /// ```no_run
+    /// # use quorate_app::projection::{Handler, Projection, ProjectionError, Store};
+    /// # async fn example<S: Store, H: Handler<S::Model>>(orders: Projection<S, H>, client: quorate_client::Client)
+    /// # -> Result<(), ProjectionError> {
+    /// orders.progress_bar().rebuild(client).wait().await?;
+    /// # Ok(()) }
+    /// ```
     pub fn rebuild<E: EventSource>(&self, source: E) -> Running {
         self.rebuild_or_resume(source, false)
     }

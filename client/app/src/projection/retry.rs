@@ -7,6 +7,14 @@ pub(super) const LOST: Backoff =
     Backoff { first: Duration::from_millis(50), longest: Duration::from_secs(10) };
 
 /// Waits that double from the first to the longest.
+///
+/// ```
+/// use std::time::Duration;
+/// use quorate_app::projection::Backoff;
+/// let backoff = Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(1) };
+/// assert_eq!(backoff.after(3), Duration::from_millis(400));
+/// assert_eq!(backoff.after(9), Duration::from_secs(1));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
     /// The first wait.

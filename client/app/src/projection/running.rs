@@ -17,6 +17,17 @@ use crate::source::EventSource;
 use crate::status::{Board, State, Status};
 
 /// A running projection or rebuild. Dropping it stops it after the current transaction.
+///
+/// ```no_run
+/// # use quorate_app::projection::{ProjectionError, Running};
+/// # async fn example(orders: Running, done: quorate_client::Done) -> Result<(), ProjectionError> {
+/// use std::time::Duration;
+/// // A request that wrote something shows the model only after it has that, too.
+/// orders.reached(done.position, Duration::from_secs(5)).await?;
+/// println!("{} events behind", orders.status().lag);
+/// orders.stop().await?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[must_use = "dropping it stops the projection"]
 pub struct Running {

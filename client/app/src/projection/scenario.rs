@@ -14,7 +14,8 @@ use crate::scenario::{Log, assert_equal, written};
 /// A projection in a test: its handler makes a model in memory of the events that its query finds.
 ///
 /// A handler that is generic over its model, or that is written for a model in memory, is tested so; one that speaks SQL
-/// is tested on a database. Its methods panic if something is not as expected: it is for tests.
+/// is tested on a database, with the events of a [`Script`](super::Script). Its methods panic if something is not as
+/// expected: it is for tests.
 ///
 /// ```
 /// use quorate_app::evolution::JsonEvents;

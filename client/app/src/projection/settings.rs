@@ -8,6 +8,18 @@ use super::retry::Backoff;
 use super::{Parked, Projection, ProjectionError};
 
 /// The action on an event that cannot be applied after all attempts.
+///
+/// ```no_run
+/// # use quorate_app::projection::{Handler, Projection, ProjectionError, Store};
+/// # async fn example<S: Store, H: Handler<S::Model>>(orders: Projection<S, H>, client: quorate_client::Client)
+/// # -> Result<(), ProjectionError> {
+/// use quorate_app::projection::OnFailure;
+/// let orders = orders.on_failure(OnFailure::Park);
+/// for parked in orders.parked().await? {
+///     println!("{}: {}", parked.position, parked.reason);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnFailure {
     /// The projection ends with [`ProjectionError::Handler`]. No event is skipped.

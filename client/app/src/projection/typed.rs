@@ -56,6 +56,20 @@ impl<M: Send + 'static> Handlers<M> {
     }
 
     /// Makes the empty model; see [`Handler::set_up`].
+    ///
+    /// ```
+    /// use quorate_app::projection::{Handlers, SqliteModel};
+    /// use quorate_app::sqlx;
+    ///
+    /// let orders = Handlers::<SqliteModel>::new().set_up(|model| {
+    ///     Box::pin(async move {
+    ///         let create = format!("CREATE TABLE {} (stream TEXT PRIMARY KEY)", model.table("orders"));
+    ///         sqlx::query(&create).execute(&mut **model).await?;
+    ///         Ok(())
+    ///     })
+    /// });
+    /// # let _ = orders;
+    /// ```
     #[must_use]
     pub fn set_up(
         mut self,
@@ -122,6 +136,17 @@ impl<M: Send + 'static> Handlers<M> {
     }
 
     /// Applies the events of all other types, which are skipped by default.
+    ///
+    /// ```
+    /// use quorate_app::projection::{Handlers, MemoryModel};
+    /// let strangers = Handlers::<MemoryModel<Vec<String>>>::new()
+    ///     .on("OrderPlaced", |_, _, _: u64| Box::pin(async { Ok(()) }))
+    ///     .otherwise(|kinds, event| {
+    ///         kinds.push(event.kind.to_string());
+    ///         Box::pin(async { Ok(()) })
+    ///     });
+    /// # let _ = strangers;
+    /// ```
     #[must_use]
     pub fn otherwise(
         mut self,

@@ -61,6 +61,19 @@ const POSITION: &str = "quorate-position";
 /// The headers of a command, as an extractor: the `Idempotency-Key` and the `X-Correlation-Id`. The user and the tenant
 /// are those of the [`Context`] that the application's authentication put into the extensions of the request; headers
 /// are not believed about them.
+///
+/// ```
+/// use axum::extract::Path;
+/// use quorate_app::reception::http::CommandHeaders;
+///
+/// /// Answers `DELETE /orders/42`.
+/// async fn cancel(Path(id): Path<String>, headers: CommandHeaders) -> String {
+///     let by = headers.context.created_by;
+///     format!("{by} cancels order {id} with command {:?}", headers.command_id)
+/// }
+/// let orders = axum::Router::<()>::new().route("/orders/{id}", axum::routing::delete(cancel));
+/// # let _ = orders;
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CommandHeaders {
     /// The id of the command, if the client gave one.
@@ -101,6 +114,16 @@ fn text(headers: &HeaderMap, name: &str) -> Option<String> {
 }
 
 /// Returns a router that takes commands to aggregates: `POST /ID`, with the command as JSON.
+///
+/// ```no_run
+/// # use quorate_app::decider::{Decider, Repository};
+/// # use quorate_app::reception::http;
+/// # fn example<D: Decider>(orders: Repository<D>) -> axum::Router
+/// # where D::Command: serde::de::DeserializeOwned + Send + 'static {
+/// // curl -X POST localhost:8080/orders/42 -H 'Idempotency-Key: cmd-91' -d '{"Pay":{"amount":50}}'
+/// axum::Router::new().nest("/orders", http::commands(orders))
+/// # }
+/// ```
 pub fn commands<C, S>(service: S) -> Router
 where
     C: DeserializeOwned + Send + 'static,

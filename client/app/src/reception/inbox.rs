@@ -11,6 +11,16 @@ use crate::decider::{CommandFailure, Context};
 use crate::sink::{Sink, SinkError};
 
 /// The action on a command that was refused.
+///
+/// ```
+/// # use quorate_app::decider::{Decider, Repository};
+/// # use quorate_app::reception::{Envelope, Inbox, OnRefusal};
+/// # fn example<D: Decider>(orders: Repository<D>) -> Inbox<Repository<D>, D::Command>
+/// # where D::Command: serde::de::DeserializeOwned + Send + 'static {
+/// // A refused payment is final; nobody has to look at it.
+/// Inbox::new(orders, |event| Ok(Envelope::new(event.stream.as_str(), event.json()?))).on_refusal(OnRefusal::Settle)
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnRefusal {
     /// Its event is parked with the reason, among the group's dead letters.

@@ -103,6 +103,17 @@ where
 }
 
 /// A command as it is seen by metrics.
+///
+/// ```
+/// use std::time::Duration;
+/// use quorate_app::reception::Seen;
+///
+/// /// Returns true for a command that the dashboard shows in red.
+/// fn is_slow(seen: &Seen) -> bool {
+///     seen.outcome == "done" && seen.took > Duration::from_secs(1)
+/// }
+/// assert!(is_slow(&Seen { outcome: "done", took: Duration::from_secs(2) }));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// The outcome: `done`, or the [kind](CommandFailure::kind) of the failure.

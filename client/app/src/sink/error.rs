@@ -8,6 +8,22 @@ pub(crate) const DELAY_MAX: Duration = Duration::from_secs(3600);
 const REASON_BYTES_MAX: usize = 512;
 
 /// The reason why an event was not delivered, with the next step for the event.
+///
+/// ```
+/// use std::time::Duration;
+/// use quorate_app::sink::SinkError;
+///
+/// /// Judges the answer of a mail server.
+/// fn judge(code: u16) -> Result<(), SinkError> {
+///     match code {
+///         250 => Ok(()),
+///         421 => Err(SinkError::retry_after("the server is busy", Duration::from_secs(60))),
+///         400..500 => Err(SinkError::retry(format!("the server answers {code}"))),
+///         _ => Err(SinkError::poison(format!("the server refuses it for good: {code}"))),
+///     }
+/// }
+/// assert!(matches!(judge(550), Err(SinkError::Poison { .. })));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SinkError {

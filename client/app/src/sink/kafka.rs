@@ -26,6 +26,14 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// one partition. The number of partitions is read when the sink connects. An event is delivered when all
 /// in-sync replicas have it. If the acknowledgement of a record is lost, the record is produced again:
 /// consumers recognize it by its `id`.
+///
+/// ```no_run
+/// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// use quorate_app::sink::{Kafka, SinkRunner};
+/// let kafka = Kafka::connect(["kafka-1:9092", "kafka-2:9092"], "orders").await?;
+/// SinkRunner::new(client.group("orders-to-kafka"), kafka).run().await?;
+/// # Ok(()) }
+/// ```
 pub struct Kafka {
     client: Client,
     topic: String,
@@ -36,6 +44,16 @@ pub struct Kafka {
 opaque_debug!(Kafka);
 
 /// The reason why a sink cannot be made.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), quorate_app::sink::KafkaError> {
+/// use quorate_app::sink::{Kafka, KafkaError};
+/// let kafka = match Kafka::connect(["localhost:9092"], "orders").await {
+///     Err(KafkaError::NoTopic { topic }) => panic!("make the topic `{topic}` first"),
+///     connected => connected?,
+/// };
+/// # let _ = kafka; Ok(()) }
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum KafkaError {
     /// No broker was reached, or none answered the question.

@@ -24,6 +24,14 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 ///
 /// An event is delivered when the server has acknowledged it. While no stream takes the subject, or no
 /// server can be reached, it is tried again; an event larger than the server allows is parked.
+///
+/// ```no_run
+/// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// use quorate_app::sink::{Nats, SinkRunner};
+/// let nats = Nats::connect("nats://localhost:4222", "events.{category}.{type}").await?;
+/// SinkRunner::new(client.group("orders-to-nats"), nats).run().await?;
+/// # Ok(()) }
+/// ```
 pub struct Nats {
     context: Context,
     subject: String,
@@ -32,6 +40,16 @@ pub struct Nats {
 opaque_debug!(Nats);
 
 /// The reason why a sink cannot be made.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), quorate_app::sink::NatsError> {
+/// use quorate_app::sink::{Nats, NatsError};
+/// let nats = match Nats::connect("nats://localhost:4222", "events.{type}").await {
+///     Err(NatsError::Connect(why)) => panic!("is the server there? {why}"),
+///     connected => connected?,
+/// };
+/// # let _ = nats; Ok(()) }
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum NatsError {
     /// The template is not valid.

@@ -23,6 +23,23 @@ const EXTENDED_UP_TO: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 ///
 /// It gets each event at least once: again if its answer was lost. It gets the events of one stream one at a time, in
 /// order, and those of several streams at once, as many as the runner's window has room for.
+///
+/// ```
+/// use quorate_app::sink::{Sink, SinkError};
+/// use quorate_client::RecordedEvent;
+///
+/// /// Sends a mail for each order that was shipped.
+/// struct Mails;
+///
+/// impl Sink for Mails {
+///     async fn deliver(&self, event: &RecordedEvent) -> Result<(), SinkError> {
+///         let unreadable = |error: quorate_client::DecodeError| SinkError::poison(error.to_string());
+///         let address: String = event.json().map_err(unreadable)?;
+///         send(&address).await.map_err(|error| SinkError::retry(error.to_string()))
+///     }
+/// }
+/// # async fn send(_: &str) -> std::io::Result<()> { Ok(()) }
+/// ```
 pub trait Sink: Send + Sync + 'static {
     /// Brings an event to its destination, and returns when it is there for good. It may take longer than the group's
     /// timeout: the runner asks for more time meanwhile. If it takes longer than [`SinkRunner::deliver_within`] allows,
@@ -31,6 +48,16 @@ pub trait Sink: Send + Sync + 'static {
 }
 
 /// Drives a sink as a consumer of a group: several runners may run, in one process or in many.
+///
+/// ```no_run
+/// # use quorate_app::sink::{Sink, SinkRunner};
+/// # async fn example(client: quorate_client::Client, mails: impl Sink) -> Result<(), quorate_client::Problem> {
+/// use std::time::Duration;
+/// let runner = SinkRunner::new(client.group("mails"), mails).name("mails on host 7").window(32);
+/// let ctrl_c = async { drop(tokio::signal::ctrl_c().await) };
+/// runner.deliver_within(Duration::from_secs(60)).run_until(ctrl_c).await?;
+/// # Ok(()) }
+/// ```
 #[must_use = "nothing is delivered before `run`"]
 pub struct SinkRunner<S> {
     group: GroupRef,

@@ -35,6 +35,15 @@ const SECRET_BYTES_MIN: usize = 16;
 ///
 /// The library is built without TLS: for `https` let the program depend on `reqwest` with one of its TLS
 /// features, or post to a proxy beside it. No proxy is taken from the environment.
+///
+/// ```
+/// use std::time::Duration;
+/// use quorate_app::sink::Webhook;
+/// let webhook = Webhook::new("http://localhost:8080/orders", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")?
+///     .and_secret("whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD")?
+///     .timeout(Duration::from_secs(3));
+/// # let _ = webhook; Ok::<(), quorate_app::sink::WebhookError>(())
+/// ```
 pub struct Webhook {
     url: Url,
     secrets: Vec<Vec<u8>>,
@@ -46,6 +55,14 @@ pub struct Webhook {
 opaque_debug!(Webhook);
 
 /// The reason why a webhook cannot be created.
+///
+/// ```
+/// use quorate_app::sink::{Webhook, WebhookError};
+/// let refused = Webhook::new("ftp://localhost/orders", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+/// assert!(matches!(refused, Err(WebhookError::Url { .. })));
+/// let refused = Webhook::new("http://localhost/orders", "whsec_c2hvcnQ=");
+/// assert!(matches!(refused, Err(WebhookError::Secret { .. })));
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum WebhookError {
     /// Events cannot be posted to the URL.

@@ -15,6 +15,26 @@ use super::{Claim, Creation, Parked, Record, Side, Slot, Step, Store, StoreError
 /// keep large parts of it in an `Arc`, or in another store.
 ///
 /// A handler sees a [`MemoryModel`]; others read [`state`](Memory::state). Clones share everything.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use quorate_app::projection::{Handlers, Memory, MemoryModel, Projection, Script};
+/// # use quorate_client::{Event, Query};
+/// # let counts = Handlers::<MemoryModel<u64>>::new().on("OrderPlaced", |count, _, _: u64| {
+/// #     Box::pin(async move {
+/// #         **count += 1;
+/// #         Ok(())
+/// #     })
+/// # });
+/// # let script = Script::new();
+/// # let last = script.append("order-1", Event::json("OrderPlaced", &50)?);
+/// let store = Memory::<u64>::new();
+/// let running = Projection::new("counts", Query::category("order"), store.clone(), counts).start(script);
+/// running.reached(last, std::time::Duration::from_secs(5)).await?;
+/// assert_eq!(store.state("counts").as_deref(), Some(&1));
+/// # Ok(()) }
+/// ```
 pub struct Memory<T> {
     /// The lock of transactions, of which one runs at a time: two copies could not be merged.
     turn: Arc<tokio::sync::Mutex<()>>,
@@ -68,6 +88,19 @@ impl<T> Memory<T> {
 }
 
 /// A model in memory within a transaction: it is used like the `T` in it.
+///
+/// ```
+/// use std::collections::HashMap;
+/// use quorate_app::projection::{HandlerError, MemoryModel};
+/// use quorate_client::RecordedEvent;
+///
+/// /// Notes the total of each order.
+/// fn note(totals: &mut MemoryModel<HashMap<String, u64>>, event: &RecordedEvent) -> Result<(), HandlerError> {
+///     totals.insert(event.stream.to_string(), event.json()?);
+///     Ok(())
+/// }
+/// # let _ = note;
+/// ```
 pub struct MemoryModel<T> {
     state: T,
     slot: Slot,

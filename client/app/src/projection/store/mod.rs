@@ -33,6 +33,40 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 /// - A step is taken only by the owner of the projection and only from where the bookmark stands; any other caller
 ///   gets [`StoreError::Moved`], at the latest at its commit, and then nothing of its step is stored.
 /// - A model that is dropped before it was committed leaves nothing behind.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use quorate_app::projection::{Claim, Creation, Memory, Side, Slot, Step, Store, StoreError};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = Memory::<u64>::new();
+/// let slot = Slot { projection: "orders".into(), side: Side::Live };
+/// let lease = Duration::from_secs(6);
+/// let creation = Creation {
+///     slot: &slot,
+///     definition: "version 1",
+///     partitioning: "1",
+///     generation: 1,
+///     partitions: 1,
+///     after: 0,
+///     owner: "ann",
+///     lease,
+/// };
+/// let model = store.create(&creation).await?;
+/// store.commit(model).await?;
+///
+/// // The model and its bookmark change together.
+/// let step = Step { slot: &slot, generation: 1, partition: 0, owner: "ann", from: 0, to: 7 };
+/// let mut model = store.begin(&step).await?;
+/// *model += 50;
+/// store.commit(model).await?;
+/// assert_eq!(store.bookmark(&slot, 0, "ann").await?, Some(7));
+///
+/// // Nobody takes the same step twice, and nobody else takes one while the lease lasts.
+/// assert!(matches!(store.begin(&step).await, Err(StoreError::Moved)));
+/// assert!(matches!(store.claim(&slot, "bob", lease).await?, Claim::Held { .. }));
+/// # Ok(()) }
+/// ```
 pub trait Store: Send + Sync + 'static {
     /// The model that a handler changes, within one transaction.
     type Model: Send;
@@ -154,6 +188,16 @@ pub trait Store: Send + Sync + 'static {
 }
 
 /// One of the two models that a projection may have.
+///
+/// ```
+/// use quorate_app::projection::{Side, SqliteModel};
+///
+/// /// Returns true if readers see this model already.
+/// fn is_read(model: &SqliteModel) -> bool {
+///     model.side() == Side::Live
+/// }
+/// # let _ = is_read;
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
     /// The model that is read.
@@ -173,6 +217,13 @@ impl Side {
 }
 
 /// A model of a projection.
+///
+/// ```
+/// use quorate_app::projection::{Side, Slot};
+/// let live = Slot { projection: "orders".into(), side: Side::Live };
+/// let rebuilt = Slot { side: Side::Rebuild, ..live.clone() };
+/// assert_ne!(live, rebuilt);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Slot {
     /// The projection.
@@ -182,6 +233,18 @@ pub struct Slot {
 }
 
 /// The record of a model in a store.
+///
+/// ```
+/// use quorate_app::projection::Record;
+/// let record = |bookmarks| Record {
+///     definition: "version 1".into(),
+///     partitioning: "stream/2".into(),
+///     generation: 1,
+///     bookmarks,
+/// };
+/// assert_eq!(record(vec![9, 7]).position(), 7);
+/// assert!(record(vec![9, 8]).is_not_behind(&record(vec![9, 7])));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// The definition of the projection when the model was set up; compared as a whole.
@@ -273,6 +336,18 @@ pub enum Swap {
 }
 
 /// An event that could not be applied, and was skipped.
+///
+/// ```no_run
+/// # use quorate_app::projection::{Handler, Parked, Projection, ProjectionError, Store};
+/// # async fn example<S: Store, H: Handler<S::Model>>(orders: Projection<S, H>, client: quorate_client::Client)
+/// # -> Result<(), ProjectionError> {
+/// let parked = orders.parked().await?;
+/// let (obsolete, mended): (Vec<Parked>, Vec<Parked>) =
+///     parked.into_iter().partition(|event| event.kind == "OrderDiscounted");
+/// orders.drop_parked(&obsolete).await?;
+/// println!("{} of {} applied", orders.replay(&client, &mended).await?, mended.len());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parked {
     /// The position of the event.
@@ -290,6 +365,16 @@ pub struct Parked {
 }
 
 /// The reason why a store did not do what was requested.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), quorate_app::projection::StoreError> {
+/// use quorate_app::projection::{Sqlite, StoreError};
+/// let store = match Sqlite::open("shop.sqlite").await {
+///     Err(StoreError::Refused(why)) => panic!("`shop.sqlite` is no place for models: {why}"),
+///     opened => opened?,
+/// };
+/// # let _ = store; Ok(()) }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {

@@ -40,6 +40,19 @@ const PREPARE_LOCK: i64 = 0x71756f72;
 ///
 /// The durability of a transaction is configured in PostgreSQL: with `synchronous_commit = off` a crash may take back
 /// the newest transactions, models and bookmarks alike, and their events are applied again.
+///
+/// ```no_run
+/// # use quorate_app::projection::{Handler, Postgres, PostgresModel, Projection};
+/// # async fn example(orders: impl Handler<PostgresModel>) -> Result<(), Box<dyn std::error::Error>> {
+/// use quorate_app::sqlx;
+/// let store = Postgres::connect("postgres://shop@localhost/shop").await?;
+/// let orders = Projection::new("orders", quorate_client::Query::category("order"), store, orders);
+///
+/// // The model is read as any table is, in the schema of the projection.
+/// let unpaid = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM orders.orders WHERE NOT paid");
+/// println!("{} orders are not paid", unpaid.fetch_one(orders.store().pool()).await?);
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct Postgres {
     pool: PgPool,
@@ -108,6 +121,19 @@ fn check(projection: &str) -> Result<(), StoreError> {
 /// handler must leave the transaction open.
 ///
 /// After a failed statement PostgreSQL refuses all others of the transaction: pass the error on.
+///
+/// ```
+/// use quorate_app::projection::{HandlerError, PostgresModel};
+/// use quorate_app::sqlx;
+/// use quorate_client::RecordedEvent;
+///
+/// async fn paid(model: &mut PostgresModel, event: &RecordedEvent) -> Result<(), HandlerError> {
+///     let update = sqlx::query("UPDATE orders SET paid = true WHERE stream = $1");
+///     update.bind(event.stream.as_str()).execute(&mut **model).await?;
+///     Ok(())
+/// }
+/// # let _ = paid;
+/// ```
 pub struct PostgresModel {
     transaction: Transaction<'static, sqlx::Postgres>,
     slot: Slot,

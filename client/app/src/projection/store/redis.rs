@@ -37,6 +37,20 @@ const SCAN_COUNT: usize = 1_000;
 /// Redis takes nothing back: when a command of an event fails, earlier commands of the same event have had their
 /// effect, and have it again when the event is tried again. So an event that may fail should be one command or one
 /// script. Changes that are not saved when Redis crashes are lost, model and bookmark alike, and are applied again.
+///
+/// ```no_run
+/// # use quorate_app::projection::{Handler, Projection, Redis, RedisModel};
+/// # async fn example(totals: impl Handler<RedisModel>) -> Result<(), Box<dyn std::error::Error>> {
+/// let store = Redis::connect("redis://localhost:6379/0").await?;
+/// let orders = quorate_client::Query::category("order");
+/// let totals = Projection::new("totals", orders, store.clone(), totals);
+///
+/// // Readers ask under which prefix the keys of the live model lie.
+/// if let Some(prefix) = store.prefix(totals.name()).await? {
+///     println!("HGETALL {prefix}by-customer");
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct Redis {
     client: Client,

@@ -42,6 +42,18 @@ const READERS: u32 = 2;
 /// A handler names its tables and indexes with [`SqliteModel::table`]: a rebuilt model lies in the same file
 /// under other names, and is renamed by the transaction that swaps. A table that a new version of a handler does not
 /// make any more is left behind.
+///
+/// ```no_run
+/// # use quorate_app::projection::{Handler, Projection, Sqlite, SqliteModel};
+/// # async fn example(orders: impl Handler<SqliteModel>) -> Result<(), Box<dyn std::error::Error>> {
+/// use quorate_app::sqlx;
+/// let store = Sqlite::open("shop.sqlite").await?;
+/// let orders = Projection::new("orders", quorate_client::Query::category("order"), store, orders);
+///
+/// let unpaid = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM orders WHERE paid = 0");
+/// println!("{} orders are not paid", unpaid.fetch_one(orders.store().readers()).await?);
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct Sqlite {
     /// The one connection that writes: SQLite allows one writer, and waiting for it here avoids errors.
@@ -123,6 +135,19 @@ fn suffix(projection: &str, generation: u64) -> String {
 
 /// A model in SQLite within a transaction. It is used like a connection, as in `.execute(&mut **model)`. The
 /// handler must leave the transaction open.
+///
+/// ```
+/// use quorate_app::projection::{HandlerError, SqliteModel};
+/// use quorate_app::sqlx;
+/// use quorate_client::RecordedEvent;
+///
+/// async fn paid(model: &mut SqliteModel, event: &RecordedEvent) -> Result<(), HandlerError> {
+///     let update = format!("UPDATE {} SET paid = 1 WHERE stream = $1", model.table("orders"));
+///     sqlx::query(&update).bind(event.stream.as_str()).execute(&mut **model).await?;
+///     Ok(())
+/// }
+/// # let _ = paid;
+/// ```
 pub struct SqliteModel {
     transaction: Transaction<'static, sqlx::Sqlite>,
     slot: Slot,

@@ -12,6 +12,19 @@ const COMMAND_ARGUMENTS_MAX: usize = 4_000;
 const TRANSACTION_ARGUMENTS_MAX: usize = 500_000;
 
 /// A model in Redis within a transaction: commands are collected, and run at the commit.
+///
+/// ```
+/// use quorate_app::projection::{HandlerError, RedisModel};
+/// use quorate_app::redis;
+/// use quorate_client::RecordedEvent;
+///
+/// fn paid(model: &mut RedisModel, event: &RecordedEvent) -> Result<(), HandlerError> {
+///     let (totals, amount) = (model.key("totals"), event.json::<i64>()?);
+///     model.run(redis::cmd("HINCRBY").arg(totals).arg(event.stream.as_str()).arg(amount).take());
+///     Ok(())
+/// }
+/// # let _ = paid;
+/// ```
 pub struct RedisModel {
     pub(super) slot: Slot,
     pub(super) prefix: String,
