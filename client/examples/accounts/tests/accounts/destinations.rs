@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use accounts::account::CATEGORY;
 use accounts::publish;
-use async_nats::jetstream::{self, consumer::pull};
+use async_nats::jetstream;
+use async_nats::jetstream::consumer::{AckPolicy, pull};
 use futures_util::StreamExt;
 use quorate_client::{Client, Query};
 use rskafka::client::partition::UnknownTopicHandling;
@@ -59,7 +60,9 @@ pub(crate) async fn in_nats(server: &Nats, expected: &Arrived) -> Arrived {
             Err(_) => tokio::task::yield_now().await,
         }
     };
-    let consumer = stream.create_consumer(pull::Config::default()).await.expect("a consumer");
+    // By default the server waits after a thousand messages until some are acknowledged.
+    let config = pull::Config { ack_policy: AckPolicy::None, ..pull::Config::default() };
+    let consumer = stream.create_consumer(config).await.expect("a consumer");
     let mut messages = consumer.messages().await.expect("messages");
     let mut arrived = Arrived::new();
     while !is_whole(&arrived, expected) {
