@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::adapter::membership;
 use crate::adapter::types::{Addresses, Membership};
-use crate::identity::Identity;
 use crate::identity::format::{self as identity, Started};
+use crate::identity::{Identity, JoinSecret};
 use crate::log;
 
 pub use crate::log::fuzz::Target;
@@ -26,7 +26,8 @@ fn decode_identity(bytes: &[u8]) {
 }
 
 fn identities() -> Vec<Vec<u8>> {
-    let identity = Identity { cluster: [7; 16], log: 0, node: 2, chunk_bytes: 1 << 26 };
+    let secret = JoinSecret::default();
+    let identity = Identity { cluster: [7; 16], log: 0, node: 2, chunk_bytes: 1 << 26, secret };
     let whole = identity::encode(&identity);
     let covered = whole[..whole.len() - 4].to_vec();
     let started = Started { times: 4, reach: log::Reach { batch: 9, segment: 2, boot: 4 } };
@@ -36,6 +37,7 @@ fn identities() -> Vec<Vec<u8>> {
 fn decode_membership(bytes: &[u8]) {
     let _ = membership::decode(bytes);
     let _ = membership::decode_stored(bytes);
+    let _ = membership::Ledger::decode(bytes);
 }
 
 fn memberships() -> Vec<Vec<u8>> {

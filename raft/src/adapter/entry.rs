@@ -5,7 +5,7 @@ use std::io;
 use bytes::Bytes;
 use quorate_store::Malformed;
 
-use super::membership;
+use super::membership::{self, Ledger};
 use super::types::{Command, Entry, Payload, StoredMembership, ours, theirs};
 use crate::log::{EntryKind, LogEntry};
 
@@ -35,20 +35,20 @@ pub(crate) fn from_log(entry: LogEntry) -> Result<Entry, Malformed> {
     Ok(Entry { log_id: theirs(entry.id), payload })
 }
 
-/// Converts an entry to the form that the store applies.
-pub(crate) fn to_store(entry: Entry) -> quorate_store::Entry {
+/// Converts an entry to the form that the store applies; `attachment` is what the store keeps of the members so far.
+pub(crate) fn to_store(entry: Entry, attachment: &[u8]) -> Result<quorate_store::Entry, Malformed> {
     let payload = match entry.payload {
         Payload::Blank => quorate_store::Payload::Blank,
         Payload::Normal(command) => quorate_store::Payload::Command(command.bytes),
         Payload::Membership(members) => {
             let stored = StoredMembership::new(Some(entry.log_id), members);
-            quorate_store::Payload::Attachment(membership::encode_stored(&stored))
+            quorate_store::Payload::Attachment(Ledger::decode(attachment)?.after(stored).encode())
         }
     };
-    quorate_store::Entry { log_id: ours(entry.log_id), payload }
+    Ok(quorate_store::Entry { log_id: ours(entry.log_id), payload })
 }
 
 /// Decodes the membership that the store keeps as its attachment.
 pub(crate) fn stored(attachment: &[u8]) -> io::Result<StoredMembership> {
-    membership::decode_stored(attachment).map_err(io::Error::other)
+    Ledger::decode(attachment).map(|ledger| ledger.stored).map_err(io::Error::other)
 }

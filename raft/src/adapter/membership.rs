@@ -1,4 +1,4 @@
-//! A membership, as entries of the log and checkpoints hold it.
+//! A membership, as entries of the log and checkpoints hold it, and the ledger of ids that the store keeps with it.
 //!
 //! ```text
 //! version    2   1
@@ -7,7 +7,8 @@
 //! ```
 //!
 //! A checkpoint puts the id of the membership's entry before it: term 8, index 8. A checkpoint without a
-//! membership has no bytes at all.
+//! membership has no bytes at all. The store keeps the id of the next new node behind that: 8; folders that were
+//! written before nodes could be added lack it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,6 +18,72 @@ use quorate_store::{Input, Malformed, text};
 use super::types::{self, Addresses, Membership, StoredMembership};
 
 const VERSION: u16 = 1;
+
+/// The applied membership, and the id that the next new node gets.
+///
+/// Invariants:
+/// - `next_node` is above every id that a node of the cluster ever had, so no id is used twice;
+/// - it is a function of the log: every membership that is applied raises it above the membership's ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ledger {
+    pub(crate) stored: StoredMembership,
+    pub(crate) next_node: u64,
+}
+
+impl Default for Ledger {
+    fn default() -> Ledger {
+        Ledger { stored: StoredMembership::default(), next_node: 1 }
+    }
+}
+
+impl Ledger {
+    /// Returns the ledger after another membership was applied.
+    pub(crate) fn after(&self, stored: StoredMembership) -> Ledger {
+        let next_node = self.next_node.max(next_above(&stored));
+        Ledger { stored, next_node }
+    }
+
+    /// Returns true if the node was a member and is none any more.
+    pub(crate) fn was_removed(&self, node: u64) -> bool {
+        node < self.next_node && self.stored.membership().get_node(&node).is_none()
+    }
+
+    /// Encodes the ledger as the store keeps it.
+    pub(crate) fn encode(&self) -> Bytes {
+        if self.stored.log_id().is_none() {
+            return Bytes::new();
+        }
+        let mut bytes = encode_stored(&self.stored).to_vec();
+        bytes.extend_from_slice(&self.next_node.to_le_bytes());
+        bytes.into()
+    }
+
+    /// Decodes the ledger that the store keeps.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Ledger, Malformed> {
+        if bytes.is_empty() {
+            return Ok(Ledger::default());
+        }
+        let mut input = Input::new(bytes);
+        let stored = take_stored(&mut input)?;
+        let counted = match input.rest() {
+            [] => 0,
+            rest => {
+                let mut rest = Input::new(rest);
+                let next_node = rest.u64()?;
+                rest.end()?;
+                next_node
+            }
+        };
+        let next_node = counted.max(next_above(&stored));
+        Ok(Ledger { stored, next_node })
+    }
+}
+
+/// Returns the smallest id that is above those of all members.
+fn next_above(stored: &StoredMembership) -> u64 {
+    let newest = stored.membership().nodes().map(|(node, _)| *node).max();
+    newest.unwrap_or(0).saturating_add(1)
+}
 
 /// Encodes a membership.
 pub(crate) fn encode(membership: &Membership) -> Bytes {
@@ -51,9 +118,14 @@ pub(crate) fn decode_stored(bytes: &[u8]) -> Result<StoredMembership, Malformed>
         return Ok(StoredMembership::default());
     }
     let mut input = Input::new(bytes);
-    let log_id = types::log_id(input.u64()?, input.u64()?);
-    let membership = take(&mut input)?;
+    let stored = take_stored(&mut input)?;
     input.end()?;
+    Ok(stored)
+}
+
+fn take_stored(input: &mut Input<&[u8]>) -> Result<StoredMembership, Malformed> {
+    let log_id = types::log_id(input.u64()?, input.u64()?);
+    let membership = take(input)?;
     Ok(StoredMembership::new(Some(log_id), membership))
 }
 
@@ -135,5 +207,38 @@ mod tests {
         assert_eq!(decode_stored(&encode_stored(&stored)), Ok(stored));
         let none = StoredMembership::default();
         assert_eq!(decode_stored(&encode_stored(&none)), Ok(none));
+    }
+
+    fn stored(index: u64, nodes: &[u64]) -> StoredMembership {
+        let members: BTreeMap<u64, Addresses> =
+            nodes.iter().map(|node| (*node, Addresses::default())).collect();
+        let voters = vec![nodes.iter().copied().collect()];
+        let membership = Membership::new(voters, members).expect("a membership");
+        StoredMembership::new(Some(types::log_id(1, index)), membership)
+    }
+
+    #[test]
+    fn an_id_is_never_given_twice_and_a_removed_node_is_known_by_it() {
+        let founded = Ledger::default().after(stored(1, &[1, 2, 3]));
+        assert_eq!(founded.next_node, 4);
+        let grown = founded.after(stored(2, &[1, 2, 3, 4]));
+        let shrunk = grown.after(stored(3, &[1, 3]));
+        assert_eq!(shrunk.next_node, 5);
+        let removed: Vec<u64> = (1..=6).filter(|node| shrunk.was_removed(*node)).collect();
+        assert_eq!(removed, [2, 4], "5 and 6 were no members yet");
+    }
+
+    #[test]
+    fn a_ledger_is_decoded_from_the_store_also_from_one_without_a_counter() {
+        let ledger = Ledger { stored: stored(7, &[1, 3]), next_node: 9 };
+        let bytes = ledger.encode();
+        assert_eq!(Ledger::decode(&bytes), Ok(ledger.clone()));
+        let older = encode_stored(&ledger.stored);
+        assert_eq!(Ledger::decode(&older).map(|ledger| ledger.next_node), Ok(4));
+        assert_eq!(Ledger::decode(&Ledger::default().encode()), Ok(Ledger::default()));
+        for length in (1..bytes.len()).filter(|length| *length != older.len()) {
+            let cut = bytes.get(..length).expect("shorter");
+            assert!(Ledger::decode(cut).is_err(), "cut at {length}");
+        }
     }
 }

@@ -80,6 +80,22 @@ impl RaftLog {
         self.shared.lock().now.purged
     }
 
+    /// Returns the number of bytes of the entries after `index` up to `until`, as they stand in the log; entries that
+    /// are gone count nothing.
+    ///
+    /// Cost: a look at each of these entries, so at most `at_most` bytes are counted.
+    pub fn bytes_after(&self, index: u64, until: u64, at_most: u64) -> u64 {
+        let inner = self.shared.lock();
+        let mut bytes = 0;
+        for index in index.saturating_add(1).max(inner.entries.first())..=until {
+            bytes += inner.entries.get(index).map_or(0, |slot| slot.record_bytes());
+            if bytes >= at_most || inner.entries.until() <= index {
+                break;
+            }
+        }
+        bytes.min(at_most)
+    }
+
     /// Returns the indexes of the entries that are there: the first, and the one after the last.
     pub fn held(&self) -> (u64, u64) {
         let inner = self.shared.lock();
@@ -205,7 +221,7 @@ impl RaftLog {
         self.shared.publish_flushed(&inner);
     }
 
-    /// Replaces the memory of a peer; becomes durable with the next batch.
+    /// Replaces the memory of a peer, or forgets it ([`PeerMemory::nothing`]); becomes durable with the next batch.
     pub fn remember(&self, peer: PeerMemory) {
         self.shared.lock().note_peer(peer);
     }

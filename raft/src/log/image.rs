@@ -46,12 +46,19 @@ impl Image {
                 self.truncation = Some(*truncation);
             }
             Record::Purged(id) => self.purge(*id),
-            Record::Peer(peer) => {
-                self.peers.insert(peer.node, *peer);
-            }
+            Record::Peer(peer) => self.note_peer(*peer),
             Record::Install(id) => self.install = Some(*id),
         }
         Ok(())
+    }
+
+    /// Replaces the memory of a peer; a peer of which nothing is remembered is forgotten.
+    pub(super) fn note_peer(&mut self, peer: PeerMemory) {
+        if peer == PeerMemory::nothing(peer.node) {
+            self.peers.remove(&peer.node);
+        } else {
+            self.peers.insert(peer.node, peer);
+        }
     }
 
     /// Returns an error if an entry with that id may not come next.

@@ -163,6 +163,13 @@ pub struct PeerMemory {
     pub vote: VoteRecord,
 }
 
+impl PeerMemory {
+    /// Returns the memory of a peer of which nothing is known; a log that is given it forgets the peer.
+    pub fn nothing(node: u64) -> PeerMemory {
+        PeerMemory { node, boot: 0, acknowledged: None, vote: VoteRecord::default() }
+    }
+}
+
 /// The newest truncation of this log, which explains to peers why its end went back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TruncationRecord {

@@ -11,8 +11,7 @@ use super::segments::{self, segment_name};
 
 /// The advice about damage, which ends the sentence about the fault.
 pub(crate) const ADVICE: &str = "this node must not start with it: the others go on without it as long as they are \
-     a majority; no command can add a new node in its place yet, but `quorate export` and `quorate import` bring the \
-     events into a new cluster";
+     a majority: add a new node in its place with `quorate cluster replace`";
 
 /// The contents of a log.
 #[derive(Debug, Default)]

@@ -246,7 +246,7 @@ impl Inner {
     }
 
     pub(super) fn note_peer(&mut self, peer: super::PeerMemory) {
-        self.now.peers.insert(peer.node, peer);
+        self.now.note_peer(peer);
         self.peers_wait.insert(peer.node);
     }
 
@@ -300,7 +300,8 @@ impl Inner {
             marks.extend(self.now.committed.map(Record::Committed));
         }
         for node in std::mem::take(&mut self.peers_wait) {
-            marks.extend(self.now.peers.get(&node).copied().map(Record::Peer));
+            let memory = self.now.peers.get(&node).copied();
+            marks.push(Record::Peer(memory.unwrap_or(super::PeerMemory::nothing(node))));
         }
         marks
     }

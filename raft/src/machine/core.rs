@@ -17,8 +17,9 @@ use super::gate::{Gate, Inside};
 use super::health::Health;
 use super::replay::Replayed;
 use crate::adapter::entry::{self, stored};
+use crate::adapter::membership::Ledger;
 use crate::adapter::storage::completion;
-use crate::adapter::types::{self, Entry, Snapshot, SnapshotMeta};
+use crate::adapter::types::{self, Entry, Payload, Snapshot, SnapshotMeta};
 use crate::disk_space::{Room, Space};
 use crate::failure::Failure;
 use crate::histogram::Histogram;
@@ -87,6 +88,7 @@ pub(crate) struct Core<H> {
     progress: watch::Sender<Progress>,
     checkpointed: watch::Sender<Option<LogId>>,
     sealing: watch::Sender<bool>,
+    ledger: watch::Sender<Arc<Ledger>>,
     pub(crate) space: Arc<Space>,
     pub(crate) gate: Gate,
     pub(crate) health: watch::Sender<Health>,
@@ -108,6 +110,7 @@ impl<H: Host> Core<H> {
     ) -> Result<Arc<Core<H>>, Fault> {
         let Replayed { store, waits_for_repairs } = replayed;
         let checkpointed_position = checkpointed_position(&store)?;
+        let ledger = Arc::new(ledger(&store)?);
         let core = Arc::new(Core {
             host,
             durability,
@@ -115,6 +118,7 @@ impl<H: Host> Core<H> {
             checkpointed: watch::Sender::new(store.checkpointed()),
             store: Mutex::new(store),
             sealing: watch::Sender::new(false),
+            ledger: watch::Sender::new(ledger),
             space: Arc::new(space),
             gate: Gate::new(),
             health: watch::Sender::default(),
@@ -148,6 +152,11 @@ impl<H: Host> Core<H> {
     /// Returns the entry of the newest checkpoint, as checkpoints are made.
     pub(crate) fn checkpoints(&self) -> watch::Receiver<Option<LogId>> {
         self.checkpointed.subscribe()
+    }
+
+    /// Returns a watch on the applied membership, and on the ids that were given.
+    pub(crate) fn ledger(&self) -> watch::Receiver<Arc<Ledger>> {
+        self.ledger.subscribe()
     }
 
     /// Begins to take over another node's checkpoint.
@@ -222,6 +231,12 @@ impl<H: Host> Core<H> {
             progress.checkpointed = store.checkpointed();
             progress.pressure = store.fill();
         });
+    }
+
+    fn publish_ledger(&self, store: &Store) -> Result<(), Fault> {
+        let ledger = Arc::new(ledger(store)?);
+        self.ledger.send_replace(ledger);
+        Ok(())
     }
 
     fn publish_checkpoint(&self, store: &Store) -> Result<(), Fault> {
@@ -316,8 +331,15 @@ impl<H: Host> Core<H> {
     pub(super) fn apply(self: &Arc<Self>, entry: Entry) -> Result<Vec<Verdict>, Fault> {
         let began_at = Instant::now();
         let mut store = self.lock();
-        let verdicts = store.apply(entry::to_store(entry))?;
+        let is_membership = matches!(entry.payload, Payload::Membership(_));
+        let index = entry.log_id.index;
+        let entry = entry::to_store(entry, store.attachment())
+            .map_err(|malformed| Fault::Command { index, why: malformed.to_string() })?;
+        let verdicts = store.apply(entry)?;
         self.publish(&store);
+        if is_membership {
+            self.publish_ledger(&store)?;
+        }
         self.begin_seals(&mut store);
         self.apply_times.observe(began_at.elapsed());
         Ok(verdicts)
@@ -423,6 +445,7 @@ impl<H: Host> Core<H> {
                     let mut store = core.lock();
                     store.finish_install(installed)?;
                     core.publish_checkpoint(&store)?;
+                    core.publish_ledger(&store)?;
                 }
                 core.publish_damage();
                 Ok(())
@@ -449,6 +472,13 @@ fn copy(export: &Export, mut install: Install) -> Result<Installed, Fault> {
         install.put_catalog(&page?)?;
     }
     install.finish()
+}
+
+/// Decodes the ledger that the store keeps.
+fn ledger(store: &Store) -> Result<Ledger, Fault> {
+    let index = store.applied().map_or(0, |applied| applied.index.0);
+    Ledger::decode(store.attachment())
+        .map_err(|malformed| Fault::Command { index, why: malformed.to_string() })
 }
 
 fn checkpointed_position(store: &Store) -> Result<Position, Fault> {

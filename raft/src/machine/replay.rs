@@ -67,8 +67,9 @@ fn replay(store: &mut Store, log: &RaftLog, space: &Space) -> Result<(), Fault> 
             next = entry.id.index.0 + 1;
             let index = entry.id.index.0;
             let entry = entry::from_log(entry)
+                .and_then(|entry| entry::to_store(entry, store.attachment()))
                 .map_err(|malformed| Fault::Command { index, why: malformed.to_string() })?;
-            store.apply(entry::to_store(entry))?;
+            store.apply(entry)?;
             while space.room() < Room::Full
                 && let Some(seal) = store.begin_seal()
             {

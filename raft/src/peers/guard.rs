@@ -7,16 +7,19 @@
 //! shows what it remembers of itself, and is refused if the other knows better. Each node also sends its memories
 //! to the others (`spread`), for those that did not hear it themselves.
 //!
+//! A node that was removed is forgotten; it is known by its id alone, which is below the next new node's, and is told.
+//!
 //! Ongaro, "Consensus: Bridging Theory and Practice" (2014), §11.7.3, describes what a node that lost its disk must do;
 //! `docs/faq` of openraft explains why such a node must not come back under its id.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quorate_proto::LogId;
 use tokio::sync::watch;
 
+use crate::adapter::membership::Ledger;
 use crate::identity::Identity;
 use crate::log::{PeerMemory, RaftLog, TruncationRecord, VoteRecord};
 use crate::status::Refusal;
@@ -65,6 +68,8 @@ struct Peer {
     let_in: Option<u64>,
     /// The state that this process showed when it was let in.
     shown: Option<Shown>,
+    /// The address at which this process serves its peers, as it says or as it was reached.
+    address: String,
     /// The reason why the peer's newest process was not let in, or does not let this one in.
     refusal: Option<String>,
 }
@@ -72,7 +77,8 @@ struct Peer {
 /// Keeps out nodes that have forgotten what they acknowledged.
 ///
 /// Invariants:
-/// - the memory of a peer only grows;
+/// - the memory of a peer only grows, until the peer's removal is applied here;
+/// - a node that was removed is not let in, and nothing is learned of it;
 /// - a peer is let in only after the state that it showed was compared with the memory of it;
 /// - only state that is durable on the peer is remembered: its boot number, a vote it answered or asked with, a
 ///   log id it acknowledged.
@@ -83,11 +89,19 @@ pub(crate) struct Guard {
     log: RaftLog,
     peers: Mutex<BTreeMap<u64, Peer>>,
     refusals: watch::Sender<Vec<Refusal>>,
+    ledger: watch::Receiver<Arc<Ledger>>,
+    /// True once a member said that this node was removed.
+    told_to_leave: watch::Sender<bool>,
 }
 
 impl Guard {
-    /// `boot` is this process's own number.
-    pub(crate) fn new(identity: Identity, boot: u64, log: RaftLog) -> Guard {
+    /// `boot` is this process's own number; `ledger` shows the applied membership.
+    pub(crate) fn new(
+        identity: Identity,
+        boot: u64,
+        log: RaftLog,
+        ledger: watch::Receiver<Arc<Ledger>>,
+    ) -> Guard {
         let remembered = log.state().peers.into_iter();
         let remembered = remembered.filter(|memory| memory.node != identity.node);
         let known = remembered.map(|memory| (memory.node, Peer::of(memory)));
@@ -97,6 +111,57 @@ impl Guard {
             peers: Mutex::new(known.collect()),
             log,
             refusals: watch::Sender::new(Vec::new()),
+            ledger,
+            told_to_leave: watch::Sender::new(false),
+        }
+    }
+
+    /// Forgets removed nodes, until the node ends.
+    pub(crate) async fn forget_removed(self: Arc<Self>) {
+        let mut ledger = self.ledger.clone();
+        loop {
+            let now = ledger.borrow_and_update().clone();
+            self.forget(&now);
+            if ledger.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn forget(&self, ledger: &Ledger) {
+        let mut peers = self.lock();
+        let removed: Vec<u64> =
+            peers.keys().copied().filter(|node| ledger.was_removed(*node)).collect();
+        for node in &removed {
+            peers.remove(node);
+            self.log.remember(PeerMemory::nothing(*node));
+        }
+        if !removed.is_empty() {
+            self.show_refusals(&peers);
+        }
+    }
+
+    /// Returns true if the node was a member and is none any more, as far as is applied here.
+    pub(crate) fn was_removed(&self, node: u64) -> bool {
+        self.ledger.borrow().was_removed(node)
+    }
+
+    /// Notes that a member says that this node was removed.
+    pub(crate) fn leave(&self) {
+        self.told_to_leave.send_replace(true);
+    }
+
+    /// Waits until this node was removed: by what is applied here, or because a member says so.
+    pub(crate) async fn removed(&self) {
+        let (mut ledger, mut told) = (self.ledger.clone(), self.told_to_leave.subscribe());
+        let node = self.identity.node;
+        let gone = tokio::select! {
+            applied = ledger.wait_for(|ledger| ledger.was_removed(node)) => applied.is_err(),
+            told = told.wait_for(|told| *told) => told.is_err(),
+        };
+        if gone {
+            // The store is gone: the node is stopping.
+            std::future::pending::<()>().await;
         }
     }
 
@@ -126,6 +191,13 @@ impl Guard {
         Some(Origin { cluster, log, from, from_boot: self.boot, to, to_boot })
     }
 
+    /// Returns the address at which the process of a peer that was let in serves its peers.
+    pub(crate) fn address(&self, node: u64) -> Option<String> {
+        let peers = self.lock();
+        let peer = peers.get(&node).filter(|peer| peer.let_in.is_some())?;
+        Some(peer.address.clone()).filter(|address| !address.is_empty())
+    }
+
     /// Returns an error if a greeting or a request is not for this node.
     pub(crate) fn is_for_me(&self, cluster: [u8; 16], log: u32, to: u64) -> Result<(), Refused> {
         let me = &self.identity;
@@ -144,17 +216,23 @@ impl Guard {
         self.is_for_me(origin.cluster, origin.log, origin.to)?;
         let peers = self.lock();
         let let_in = peers.get(&origin.from).and_then(|peer| peer.let_in);
-        if origin.to_boot != self.boot || let_in != Some(origin.from_boot) {
+        // A removed node greets again, and is told.
+        let is_known = origin.to_boot == self.boot && let_in == Some(origin.from_boot);
+        if !is_known || self.was_removed(origin.from) {
             return Err(Refused::NotGreeted);
         }
         Ok(origin.from)
     }
 
-    /// Compares the state that a peer shows with the memory of it, and lets the peer in or not.
-    pub(crate) fn judge(&self, node: u64, shown: &Shown) -> Result<(), String> {
+    /// Compares the state that a peer shows with the memory of it, and lets the peer in or not. `address` is where the
+    /// peer serves its peers.
+    pub(crate) fn judge(&self, node: u64, shown: &Shown, address: &str) -> Result<(), String> {
         let mut peers = self.lock();
         if node == self.identity.node {
             return Err("it says that it is the node that it greets".to_owned());
+        }
+        if self.was_removed(node) {
+            return Err("it was removed from the cluster".to_owned());
         }
         if peers.len() >= PEERS_MAX && !peers.contains_key(&node) {
             return Err(format!("{PEERS_MAX} other nodes have greeted this one already"));
@@ -165,6 +243,7 @@ impl Guard {
                 tracing::debug!("node {node} is let in: {shown:?}; remembered: {:?}", peer.memory);
                 peer.let_in = Some(shown.boot);
                 peer.shown = Some(*shown);
+                address.clone_into(&mut peer.address);
                 if shown.boot > peer.memory.boot {
                     peer.memory.boot = shown.boot;
                     self.log.remember(peer.memory);
@@ -185,6 +264,9 @@ impl Guard {
     /// Notes that a peer does not let this node in.
     pub(crate) fn refused_by(&self, node: u64, why: &str) {
         let mut peers = self.lock();
+        if self.was_removed(node) {
+            return;
+        }
         let peer = Peer::entry(&mut peers, node);
         peer.let_in = None;
         self.refuse(peers, node, &format!("it does not let this node in: {why}"));
@@ -207,6 +289,9 @@ impl Guard {
     /// Remembers that a peer acknowledged the log up to `log_id` under `vote`: both are durable there.
     pub(crate) fn acknowledged(&self, node: u64, log_id: Option<LogId>, vote: VoteRecord) {
         let mut peers = self.lock();
+        if self.was_removed(node) {
+            return;
+        }
         let peer = Peer::entry(&mut peers, node);
         if grow(&mut peer.memory, log_id, vote) {
             self.log.remember(peer.memory);
@@ -227,7 +312,8 @@ impl Guard {
     pub(crate) fn learn(&self, learned: &PeerMemory) -> bool {
         let (mut peers, node) = (self.lock(), learned.node);
         let is_known = peers.contains_key(&node);
-        if node == self.identity.node || peers.len() >= PEERS_MAX && !is_known {
+        let is_full = peers.len() >= PEERS_MAX && !is_known;
+        if node == self.identity.node || is_full || self.was_removed(node) {
             return false;
         }
         let peer = Peer::entry(&mut peers, node);
@@ -274,17 +360,13 @@ impl Guard {
 
 impl Peer {
     fn of(memory: PeerMemory) -> Peer {
-        Peer { memory, let_in: None, shown: None, refusal: None }
+        Peer { memory, let_in: None, shown: None, address: String::new(), refusal: None }
     }
 
     /// Returns the state of a peer, which may be heard of for the first time.
     fn entry(peers: &mut BTreeMap<u64, Peer>, node: u64) -> &mut Peer {
-        peers.entry(node).or_insert_with(|| Peer::of(forgotten(node)))
+        peers.entry(node).or_insert_with(|| Peer::of(PeerMemory::nothing(node)))
     }
-}
-
-fn forgotten(node: u64) -> PeerMemory {
-    PeerMemory { node, boot: 0, acknowledged: None, vote: VoteRecord::default() }
 }
 
 /// Takes what a peer acknowledged, and its vote, into the memory of it; returns true if the memory has grown.
@@ -299,8 +381,8 @@ fn grow(memory: &mut PeerMemory, acknowledged: Option<LogId>, vote: VoteRecord) 
 
 /// Returns an error if a peer that shows this state must be kept out.
 fn judge(memory: &PeerMemory, shown: &Shown) -> Result<(), String> {
-    let lost = "its folder was lost or is an old copy: start it on the newest one that it had; no command can add a \
-                new node in its place yet";
+    let lost = "its folder was lost or is an old copy: start it on the newest one that it had, or put a new node in its \
+                place with `quorate cluster replace`";
     if shown.boot < memory.boot {
         let (now, before) = (shown.boot, memory.boot);
         return Err(format!("it says it was started {now} times, but it was {before}: {lost}"));
@@ -338,106 +420,4 @@ fn compare(one: &VoteRecord, other: &VoteRecord) -> Option<Ordering> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-    use std::sync::Arc;
-
-    use quorate_store::vfs::MemVfs;
-
-    use super::*;
-    use crate::log::{LogOptions, LogWriter, Reach};
-
-    fn vote(term: u64, node: u64, committed: bool) -> VoteRecord {
-        VoteRecord { term, node, committed }
-    }
-
-    fn memory() -> PeerMemory {
-        let acknowledged = Some(LogId::new(3, 100));
-        PeerMemory { node: 2, boot: 4, acknowledged, vote: vote(3, 1, true) }
-    }
-
-    fn shown() -> Shown {
-        let end = Some(LogId::new(3, 100));
-        Shown { boot: 4, vote: vote(3, 1, true), end, truncation: None }
-    }
-
-    #[test]
-    fn a_peer_that_remembers_everything_is_let_in() {
-        assert_eq!(judge(&memory(), &shown()), Ok(()));
-        assert_eq!(judge(&forgotten(2), &shown()), Ok(()), "a new peer");
-        let further = Shown { boot: 9, end: Some(LogId::new(5, 7)), ..shown() };
-        assert_eq!(judge(&memory(), &Shown { vote: vote(6, 2, false), ..further }), Ok(()));
-    }
-
-    /// The guard of node 1 with an empty log.
-    fn guard(vfs: &MemVfs) -> (Guard, LogWriter) {
-        let identity = Identity { cluster: [7; 16], log: 0, node: 1, chunk_bytes: 1 << 26 };
-        let segment_bytes = LogOptions::SEGMENT_BYTES_MIN;
-        let options = LogOptions { segment_bytes, ..identity.log_options(Reach::default(), 0) };
-        let opened = RaftLog::open(Arc::new(vfs.clone()), Path::new("/node/log"), options);
-        let (log, writer) = opened.expect("an empty log");
-        (Guard::new(identity, 1, log), writer)
-    }
-
-    #[test]
-    fn what_another_node_remembers_shuts_out_a_peer_that_has_forgotten_it() {
-        let vfs = MemVfs::new();
-        let (here, mut writer) = guard(&vfs);
-        let forgetful = Shown { boot: 5, end: Some(LogId::new(3, 90)), ..shown() };
-        let remembered = PeerMemory { node: 2, ..memory() };
-        here.judge(2, &forgetful).expect("nothing is known of it");
-        assert!(here.origin(2).is_some());
-        assert!(here.learn(&PeerMemory { boot: 4, ..remembered }), "it is news");
-        assert_eq!(here.origin(2), None, "an earlier process of it had acknowledged more");
-        assert!(here.judge(2, &forgetful).is_err());
-        assert!(!here.learn(&PeerMemory { boot: 4, ..remembered }), "it is no news");
-        // The memory is durable although nothing else is written.
-        here.log.write_marks();
-        writer.write().expect("written");
-        writer.sync().expect("synced");
-        drop((here, writer));
-        let (here, _writer) = guard(&vfs);
-        assert!(here.judge(2, &forgetful).is_err());
-    }
-
-    #[test]
-    fn what_a_process_acknowledged_after_it_was_let_in_does_not_shut_it_out() {
-        let (here, _writer) = guard(&MemVfs::new());
-        let earlier = Shown { boot: 5, end: Some(LogId::new(3, 90)), ..shown() };
-        here.judge(2, &earlier).expect("nothing is known of it");
-        assert!(here.learn(&PeerMemory { node: 2, boot: 5, ..memory() }));
-        assert!(here.origin(2).is_some());
-        assert!(!here.learn(&PeerMemory { node: 1, boot: 9, ..memory() }), "it knows itself");
-    }
-
-    #[test]
-    fn a_peer_whose_boot_number_or_vote_went_back_is_kept_out() {
-        let older = [
-            Shown { boot: 3, ..shown() },
-            Shown { vote: vote(2, 1, true), ..shown() },
-            Shown { vote: vote(3, 1, false), ..shown() },
-            Shown { vote: vote(3, 2, true), ..shown() },
-            Shown { vote: vote(0, 0, false), ..shown() },
-        ];
-        for shown in older {
-            assert!(judge(&memory(), &shown).is_err(), "{shown:?}");
-        }
-        let uncommitted = PeerMemory { vote: vote(3, 1, false), ..memory() };
-        assert!(judge(&uncommitted, &Shown { vote: vote(3, 2, false), ..shown() }).is_err());
-        assert_eq!(judge(&uncommitted, &Shown { vote: vote(3, 2, true), ..shown() }), Ok(()));
-    }
-
-    #[test]
-    fn a_log_that_became_shorter_needs_a_truncation_by_a_newer_leader() {
-        let shorter = Shown { end: Some(LogId::new(3, 99)), ..shown() };
-        assert!(judge(&memory(), &shorter).is_err());
-        assert!(judge(&memory(), &Shown { end: None, ..shown() }).is_err());
-        let truncated_by = |term| {
-            let end = shorter.end;
-            let truncation = Some(TruncationRecord { end, vote: vote(term, 3, true) });
-            Shown { truncation, vote: vote(term, 3, true), ..shorter }
-        };
-        assert_eq!(judge(&memory(), &truncated_by(4)), Ok(()));
-        assert!(judge(&memory(), &Shown { vote: vote(3, 1, true), ..truncated_by(3) }).is_err());
-    }
-}
+mod tests;
