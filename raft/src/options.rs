@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::identity::JoinToken;
+
 /// The time limits that decide how fast the loss of a leader is noticed. A fail-over takes `election_max` plus a
 /// random time between `election_min` and `election_max`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +53,8 @@ pub struct ReplicaOptions {
     pub block_cache_bytes: usize,
     /// True if the only node of a cluster is to start although its clock is far ahead of its newest stamp.
     pub accept_clock: bool,
-    /// True if the node is to start although its cluster knows other addresses for it, which also lead here.
-    pub moved: bool,
+    /// On an empty folder: the token of the cluster that may take the node in. Without it, the node waits to be founded.
+    pub join_token: Option<JoinToken>,
 }
 
 impl ReplicaOptions {

@@ -13,9 +13,11 @@ use crate::log::{self, ADVICE, LogOptions, LogReport, Reach};
 
 mod boot;
 pub(crate) mod format;
+mod join_token;
 
 pub(crate) use boot::count_boot;
 use boot::{BOOT, Boot};
+pub use join_token::{JoinSecret, JoinToken, NoJoinToken};
 
 const IDENTITY: &str = "identity";
 
@@ -30,6 +32,8 @@ pub struct Identity {
     pub node: u64,
     /// The number of bytes of commands from one checkpoint to the next, the same on every node of the cluster.
     pub chunk_bytes: u64,
+    /// What only members and those who have a join token know.
+    pub secret: JoinSecret,
 }
 
 impl Identity {
@@ -48,6 +52,11 @@ impl Identity {
             }
         }
         Ok(found)
+    }
+
+    /// Returns the token with which a new node is started that the cluster is to take in.
+    pub fn join_token(&self) -> JoinToken {
+        JoinToken { cluster: self.cluster, secret: self.secret }
     }
 
     /// Returns the number of starts of a folder's node, and a point up to which its log was durable at least. Works on
@@ -156,7 +165,13 @@ mod tests {
         assert!(refused.to_string().contains("is missing"), "{refused}");
     }
 
-    const NODE_2: Identity = Identity { cluster: [9; 16], log: 0, node: 2, chunk_bytes: 1 << 20 };
+    const NODE_2: Identity = Identity {
+        cluster: [9; 16],
+        log: 0,
+        node: 2,
+        chunk_bytes: 1 << 20,
+        secret: JoinSecret([5; 16]),
+    };
 
     /// A node's folder before its first start.
     fn founded() -> (MemVfs, Identity) {

@@ -5,30 +5,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use openraft::errors::{InitializeError, RaftError};
 use quorate_proto::limits::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN};
-use quorate_proto::wire::peer::v1;
-use tonic::Status;
-use uuid::Uuid;
 
 use super::Replica;
 use super::running::Running;
 use crate::adapter::types::Addresses;
 use crate::error::BootstrapError;
 use crate::host::Host;
-use crate::identity::Identity;
-use crate::peers;
-
-/// The time after which a node that did not answer is taken to be absent.
-const DEADLINE: Duration = Duration::from_secs(5);
-/// The greatest length of an address: a name in the DNS and a port, well within what a membership can hold.
-const ADDRESS_BYTES_MAX: usize = 255;
-
-/// The advice for a user who would found a cluster with a node that has one.
-const NOT_TAKEN_IN: &str =
-    "a node that is outside cannot be taken in yet: start it on the folder that it had";
+use crate::identity::{Identity, JoinSecret};
+use crate::members::ADDRESS_BYTES_MAX;
+use crate::peers::adopt;
 
 impl<H: Host> Replica<H> {
     /// Founds a cluster of the nodes at these peer addresses, which include this node's own; the nodes get the
@@ -45,9 +33,14 @@ impl<H: Host> Replica<H> {
         }
         let identity = match self.running() {
             Some(running) => self.half_founded(&running, node, chunk_bytes).await?,
+            None if self.shared.options.join_token.is_some() => {
+                let why = "this node was started with a join token: it waits for a cluster to take it in, and founds none";
+                return Err(BootstrapError::Invalid(why.to_owned()));
+            }
             None => {
-                let cluster = self.shared.host.random().to_be_bytes();
-                Identity { cluster, log: 0, node, chunk_bytes }
+                let draw = || self.shared.host.random().to_be_bytes();
+                let (cluster, secret) = (draw(), JoinSecret(draw()));
+                Identity { cluster, log: 0, node, chunk_bytes, secret }
             }
         };
         // All nodes are asked before any of them is changed.
@@ -82,7 +75,10 @@ impl<H: Host> Replica<H> {
         Ok(identity)
     }
 
-    async fn take_identity(&self, identity: Identity) -> Result<Arc<Running<H>>, BootstrapError> {
+    pub(super) async fn take_identity(
+        &self,
+        identity: Identity,
+    ) -> Result<Arc<Running<H>>, BootstrapError> {
         let stopped = |error: &dyn std::error::Error| BootstrapError::Stopped(error.to_string());
         identity
             .write(&*self.shared.host.vfs(), &self.shared.options.directory)
@@ -102,8 +98,9 @@ impl<H: Host> Replica<H> {
             let client_address = if node == identity.node {
                 self.shared.options.client_address.clone()
             } else {
-                let asked = self.ask(address, Identity { node, ..identity }, check_only).await;
-                asked.map_err(|status| BootstrapError::Peer {
+                let identity = Identity { node, ..identity };
+                let asked = adopt::found(&self.shared.host, address, &identity, check_only);
+                asked.await.map_err(|status| BootstrapError::Peer {
                     address: address.clone(),
                     why: format!("does not join: {}", status.message()),
                 })?
@@ -115,60 +112,6 @@ impl<H: Host> Replica<H> {
             members.insert(node, Addresses { client_address, peer_address: address.clone() });
         }
         Ok(members)
-    }
-
-    async fn ask(
-        &self,
-        address: &str,
-        identity: Identity,
-        check_only: bool,
-    ) -> Result<String, Status> {
-        let client = peers::client(&self.shared.host, address);
-        let mut client = client.map_err(|_| Status::invalid_argument("that is no address"))?;
-        let request = v1::AdoptRequest {
-            cluster: identity.cluster.to_vec().into(),
-            log: identity.log,
-            node: identity.node,
-            chunk_bytes: identity.chunk_bytes,
-            check_only,
-        };
-        let response = peers::within(DEADLINE, client.adopt(request)).await?;
-        Ok(response.into_inner().client_address)
-    }
-
-    /// Takes an identity from the node that founds the cluster, or, with `check_only`, checks that it would.
-    pub(super) async fn adopt(&self, identity: Identity, check_only: bool) -> Result<(), Status> {
-        let _changing = self.shared.changing.lock().await;
-        if let Some(running) = self.running() {
-            if running.identity == identity {
-                return self.refuse_if_founded(&running).await;
-            }
-            let Identity { cluster, node, .. } = running.identity;
-            let cluster = Uuid::from_bytes(cluster);
-            let why = format!("it is node {node} of the cluster {cluster}; {NOT_TAKEN_IN}");
-            return Err(Status::already_exists(why));
-        }
-        if self.is_released() {
-            return Err(Status::unavailable("it is stopping"));
-        }
-        if check_only {
-            return Ok(());
-        }
-        let taken = self.take_identity(identity).await;
-        taken.map(|_| ()).map_err(|error| Status::internal(error.to_string()))
-    }
-
-    /// Returns an error if this node has a log. The founder is the first to have one, so a founder that asks
-    /// a node with a log to take part has forgotten that the cluster was founded.
-    async fn refuse_if_founded(&self, running: &Arc<Running<H>>) -> Result<(), Status> {
-        let is_founded = running.raft.call(|raft| raft.is_initialized()).await;
-        match is_founded.map_err(|fatal| Status::unavailable(fatal.to_string()))? {
-            true => {
-                let why = format!("its cluster is founded already; {NOT_TAKEN_IN}");
-                Err(Status::already_exists(why))
-            }
-            false => Ok(()),
-        }
     }
 }
 
