@@ -1,6 +1,7 @@
 //! The receiving end of a checkpoint's transfer: the node names the chunks that it misses, and installs the rest.
 //! A transfer that breaks is begun again by openraft; chunks that arrived whole stay.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,6 +86,7 @@ impl<H: Host> Receiver<H> {
         incoming.begin(offer.manifest).await?;
         tracing::info!("taking over the checkpoint at {}", types::ours(last));
         let chunks = incoming.missing();
+        self.check_room(&chunks, &offer.sizes).await?;
         let missing =
             v1::SnapshotResponse { answer: Some(Answer::Missing(v1::SnapshotMissing { chunks })) };
         answers.send(Ok(missing)).await.map_err(|_| Status::cancelled("the sender is gone"))?;
@@ -98,6 +100,24 @@ impl<H: Host> Receiver<H> {
         let installed = self.raft.call(|raft| raft.install_full_snapshot(vote, snapshot)).await;
         let response = installed.map_err(|fatal| Status::internal(fatal.to_string()))?;
         Ok(response.vote)
+    }
+
+    /// Returns an error if there is no room for the chunks that are missing: a transfer that cannot end is not begun.
+    async fn check_room(&self, missing: &[u64], sizes: &[v1::ChunkSize]) -> Result<(), Status> {
+        let missing: BTreeSet<u64> = missing.iter().copied().collect();
+        let is_missing = |size: &&v1::ChunkSize| missing.contains(&size.number);
+        let bytes = sizes.iter().filter(is_missing).map(|size| size.bytes);
+        let bytes = bytes.fold(0_u64, u64::saturating_add);
+        let space = self.core.space.clone();
+        let looked = self.core.work(move || space.lacks_room_for(bytes));
+        let lacks = looked.await.ok_or_else(stopping)?;
+        let lacks = lacks.map_err(|fault| {
+            self.failure.report(&fault);
+            Status::aborted(fault.to_string())
+        })?;
+        let Some(free) = lacks else { return Ok(()) };
+        tracing::warn!("a checkpoint is not taken over: it has {bytes} bytes, and {free} are free");
+        Err(wire::no_room())
     }
 
     /// Returns true if this node holds everything that the checkpoint at `last` holds, applied or durable in its log,

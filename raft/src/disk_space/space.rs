@@ -112,6 +112,12 @@ impl Space {
         Ok(self.measure()? >= self.reserve / 4)
     }
 
+    /// Returns the number of free bytes, if `bytes` of another node's checkpoint do not fit. It blocks.
+    pub(crate) fn lacks_room_for(&self, bytes: u64) -> Result<Option<u64>, Fault> {
+        let free = self.measure()?;
+        Ok((free < bytes.saturating_add(self.reserve / 2)).then_some(free))
+    }
+
     /// Returns true if parts of another node's checkpoint may be written. It blocks.
     pub(crate) fn is_enough_to_install(&self) -> Result<bool, Fault> {
         Ok(self.measure()? >= self.reserve / 2)

@@ -15,6 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
 use super::link::{Connection, Link};
+use super::transfers::Transfer;
 use super::wire;
 use crate::adapter::membership;
 use crate::adapter::types::{Snapshot, StoredMembership, Vote};
@@ -60,7 +61,7 @@ async fn transfer<H: Host>(
     last_membership: &StoredMembership,
     export: &Arc<Export>,
 ) -> Result<Vote, Status> {
-    let _kept_log = link.begin_transfer(export.log_id().index.0);
+    let transfer = link.begin_transfer(export.log_id().index.0);
     let origin = link.origin().await?;
     let offer = v1::SnapshotOffer {
         origin: Some(wire::origin(&origin)),
@@ -68,6 +69,10 @@ async fn transfer<H: Host>(
         last: Some(wire::log_id(export.log_id())),
         membership: membership::encode_stored(last_membership),
         manifest: export.manifest(),
+        sizes: export
+            .chunk_sizes()
+            .map(|(number, bytes)| v1::ChunkSize { number, bytes })
+            .collect(),
     };
     let (parts, requests) = mpsc::channel(PARTS_AHEAD);
     let outgoing = Outgoing { parts };
@@ -82,7 +87,7 @@ async fn transfer<H: Host>(
     };
     // A receiver that ends before it took all parts gives the reason in its answer.
     let sending = async {
-        outgoing.send_chunks(core, link.host(), export, &missing).await?;
+        outgoing.send_chunks(core, link.host(), export, &missing, &transfer).await?;
         outgoing.send_catalog(export).await?;
         outgoing.send(Part::End(v1::SnapshotEnd {})).await?;
         std::future::pending::<Result<(), Status>>().await
@@ -172,8 +177,10 @@ impl Outgoing {
         host: &H,
         export: &Arc<Export>,
         missing: &[u64],
+        transfer: &Transfer,
     ) -> Result<(), Status> {
-        for number in missing.iter().copied() {
+        for (sent, number) in (0..).zip(missing.iter().copied()) {
+            transfer.note(sent, missing.len() as u64);
             let mut offset = 0;
             loop {
                 let export = export.clone();

@@ -143,3 +143,26 @@ async fn nodes_start_elect_and_serve_reads_on_disks_without_a_free_byte() {
     let position = cluster.append(10).await;
     cluster.agree(position.0).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_checkpoint_that_does_not_fit_is_not_begun_and_comes_when_there_is_room() {
+    let disks = disks();
+    let mut cluster = Cluster::found_on_disks(&disks, CHUNK_BYTES_MIN).await;
+    cluster.append_many(5, 1000).await;
+    let follower = cluster.follower().await;
+    cluster.node(follower).has(5).await;
+    cluster.stop(follower).await;
+    // About thirty chunks, of which one is kept in the log: the follower needs a checkpoint.
+    let last = cluster.append_many(220, 9000).await;
+    let leader = cluster.leader().await;
+    let purged = |status: &Status| status.purged.is_some_and(|purged| purged.0 > 100);
+    cluster.node(leader).until("a purged log", purged).await;
+    // There is room for entries, and not for all of the chunks.
+    leave(&disks[follower], RESERVE);
+    cluster.start_again(follower);
+    cluster.node(follower).until("the leader is known", |status| status.leader.is_some()).await;
+    cluster.append_many(5, 100).await;
+    assert!(cluster.node(follower).status().position.0 < last.0, "it is not taken over");
+    disks[follower].set_capacity(Some(PLENTY));
+    cluster.agree(last.0 + 5).await;
+}

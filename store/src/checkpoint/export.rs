@@ -55,6 +55,14 @@ impl Export {
         self.catalog.chunks()
     }
 
+    /// Returns the sizes of the files of the chunks, in bytes, by number; a damaged chunk, which is not sent, is left out.
+    pub fn chunk_sizes(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.chunks().iter().filter_map(|chunk| {
+            let number = chunk.number;
+            Some((number, self.chunk(number).ok()?.bytes()))
+        })
+    }
+
     /// Returns at most `max` bytes of a chunk's file from `offset` on; empty at its end. They are as they stand on the
     /// disk: the node that takes them verifies them. The file is the one that was in use when the checkpoint was
     /// pinned, also when the chunk is scavenged or repaired meanwhile.
