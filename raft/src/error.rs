@@ -25,19 +25,6 @@ pub enum StartError {
          once with --accept-clock; if it is wrong, everything with a max age would be gone", .0.as_secs() / 86_400
     )]
     Clock(Duration),
-    /// The cluster knows this node at other addresses, where it would be looked for in vain.
-    #[error(
-        "its cluster knows node {node} at {known}, but here it is set to {configured}: start it where it is known \
-         (--listen, --peer-listen, --advertise, --peer-advertise), or, if that leads here all the same, with --moved"
-    )]
-    Moved {
-        /// The node's id.
-        node: u64,
-        /// The addresses in the cluster's membership.
-        known: String,
-        /// The addresses in the node's settings.
-        configured: String,
-    },
 }
 
 /// The reason why a cluster could not be founded. A founding can be tried again: no step is done twice.
@@ -94,6 +81,24 @@ impl ProposeError {
     pub fn is_refused(self) -> bool {
         matches!(self, ProposeError::NotLeader | ProposeError::NotNow | ProposeError::NoRoom)
     }
+}
+
+/// The reason why the members of the cluster were not changed, or not wholly. A change can be repeated as it is: what is
+/// done already is not done twice.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    /// This node does not lead, or does not any more.
+    #[error("this node does not lead")]
+    NotLeader,
+    /// The change cannot be made as things are.
+    #[error("{0}")]
+    Refused(String),
+    /// The change, or a part of it, was not made in time, or its outcome is unknown: repeat it.
+    #[error("{0}")]
+    Later(String),
+    /// The node is stopping or has stopped.
+    #[error("the node is stopping")]
+    Stopped,
 }
 
 /// The reason why a scavenge ended early. The chunks that it wrote until then are durable.

@@ -11,6 +11,8 @@ pub struct Member {
     pub client_address: String,
     /// The address at which the node serves its peers.
     pub peer_address: String,
+    /// True if the node has a vote; a learner has none.
+    pub is_voter: bool,
 }
 
 /// The role of a node in its cluster.
@@ -124,6 +126,8 @@ pub struct Status {
     pub purged: Option<LogIndex>,
     /// The members of the cluster, by id.
     pub members: Vec<Member>,
+    /// True while one set of voters replaces another: until that is over, everything needs a majority of both.
+    pub voters_change: bool,
     /// The nearness of the point at which apply must wait for a seal: 0 (no seal under way) to 1 (apply waits). A
     /// leader slows admission well before 1.
     pub pressure: f32,

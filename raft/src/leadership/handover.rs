@@ -5,17 +5,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::ServerState;
+use openraft::async_runtime::watch::WatchReceiver;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::adapter::types;
 use crate::disk_space::{Room, Rooms};
+use crate::error::ChangeError;
 use crate::host::Host;
 use crate::machine::Progress;
 use crate::raft::Raft;
 
 /// The time that a chosen node has to take over before another is asked.
 const ASK_EVERY: Duration = Duration::from_secs(5);
+/// The time within which a node must be fit to take over. Under load, the log of another node is often a moment behind.
+const FIT_WITHIN: Duration = Duration::from_secs(2);
+/// The interval at which the nodes are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Hands leadership over. A clone counts the time of its own requests.
 #[derive(Clone)]
@@ -46,6 +52,51 @@ impl<H: Host> Handover<H> {
         if self.raft.transfer_leader(heir).await {
             self.asked = Some(Instant::now());
         }
+    }
+
+    /// If this node leads, asks another to, `to` if it is given; returns when this node does not lead any more.
+    pub(crate) async fn hand_over(&self, to: Option<u64>) -> Result<(), ChangeError> {
+        let heir = self.fit_heir(to).await?;
+        let Some(heir) = heir else { return Ok(()) };
+        tracing::info!("node {heir} is asked to lead");
+        let mut server = self.raft.watch_server();
+        if !self.raft.transfer_leader(heir).await {
+            return Err(ChangeError::Stopped);
+        }
+        let handed_over = async {
+            while self.leads() {
+                if server.changed().await.is_err() {
+                    return Err(ChangeError::Stopped);
+                }
+            }
+            Ok(())
+        };
+        let late =
+            |_| Err(ChangeError::Later(format!("node {heir} was asked to lead, and does not yet")));
+        tokio::time::timeout(ASK_EVERY, handed_over).await.unwrap_or_else(late)
+    }
+
+    /// Waits until a voter can take over; none if this node does not lead, or is the one that is to lead.
+    async fn fit_heir(&self, to: Option<u64>) -> Result<Option<u64>, ChangeError> {
+        let end = Instant::now() + FIT_WITHIN;
+        while self.leads() && to != Some(self.raft.node()) {
+            if let Some(heir) = self.heir(|voter| to.is_none_or(|to| to == voter)) {
+                return Ok(Some(heir));
+            }
+            if Instant::now() >= end {
+                let who = to
+                    .map_or("no other node".to_owned(), |to| format!("node {to} is not one that"));
+                return Err(ChangeError::Refused(format!(
+                    "{who} can take over: it must have a vote, answer, and have all that is applied here"
+                )));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(None)
+    }
+
+    fn leads(&self) -> bool {
+        self.raft.metrics(|metrics| metrics.state == ServerState::Leader)
     }
 
     /// Asks a voter with room to take over. A voter that is short of room too is never asked, so leadership does not go

@@ -5,7 +5,7 @@
 //! otherwise. So each replica chains a digest over (log index, outcome) and asks the others for theirs at the same
 //! index, once a second while anything is applied. A replica stops if a majority of voters contradicts it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,20 +37,25 @@ enum Finding {
     Undecided,
 }
 
-/// Compares this node's digest with those of others; `voters` is the number of voters, and only digests of voters
-/// count towards a majority.
+/// Compares this node's digest with those of others. A digest has a majority if it has one in each configuration, as for
+/// Raft itself; learners are compared, and do not count.
 fn judge(
-    (own, is_voter): (u128, bool),
-    others: &BTreeMap<u64, (u128, bool)>,
-    voters: usize,
+    (node, own): (u64, u128),
+    others: &BTreeMap<u64, u128>,
+    configs: &[BTreeSet<u64>],
 ) -> Finding {
     let odd: Vec<u64> =
-        others.iter().filter(|(_, (theirs, _))| *theirs != own).map(|(node, _)| *node).collect();
-    let mut counts: BTreeMap<u128, usize> = BTreeMap::new();
-    for (digest, is_voter) in others.values().copied().chain([(own, is_voter)]) {
-        *counts.entry(digest).or_default() += usize::from(is_voter);
+        others.iter().filter(|(_, theirs)| **theirs != own).map(|(node, _)| *node).collect();
+    let mut nodes_of: BTreeMap<u128, Vec<u64>> = BTreeMap::new();
+    for (node, digest) in others.iter().chain([(&node, &own)]) {
+        nodes_of.entry(*digest).or_default().push(*node);
     }
-    match counts.into_iter().find(|(_, count)| *count > voters / 2) {
+    let is_majority = |nodes: &[u64]| {
+        configs.iter().all(|voters| {
+            nodes.iter().filter(|node| voters.contains(node)).count() > voters.len() / 2
+        })
+    };
+    match nodes_of.into_iter().find(|(_, nodes)| is_majority(nodes)) {
         Some((digest, _)) if digest == own && odd.is_empty() => Finding::Alike,
         None if odd.is_empty() => Finding::Unopposed,
         Some((digest, _)) if digest == own => Finding::OddOnes(odd),
@@ -97,7 +102,7 @@ impl<H: Host> Comparison<H> {
 
     /// Asks all other nodes for the digest at an index.
     async fn ask(&self, index: u64, own: u128) -> Finding {
-        let voters: Vec<u64> = self.raft.membership().voter_ids().collect();
+        let membership = self.raft.membership();
         let others = self.raft.others();
         let answers = others.iter().map(|(node, addresses)| async {
             let link = self.peers.link(*node, addresses);
@@ -105,10 +110,10 @@ impl<H: Host> Comparison<H> {
                 client.digest(v1::DigestRequest { origin: Some(origin), index }).await
             });
             let digest = wire::from_digest(&answer.await.ok()?.digest)?;
-            Some((*node, (digest, voters.contains(node))))
+            Some((*node, digest))
         });
         let answers = join_all(answers).await.into_iter().flatten().collect();
-        judge((own, voters.contains(&self.raft.node())), &answers, voters.len())
+        judge((self.raft.node(), own), &answers, membership.membership().get_joint_config())
     }
 
     /// Logs a new finding and shows a disagreement in the status; ends the node if a majority contradicts it.
@@ -131,7 +136,7 @@ impl<H: Host> Comparison<H> {
             Finding::OddOneHere => self.failure.report(format!(
                 "at log index {index} the same entries came to something else on this node than on a majority of \
                  the cluster: what it holds is wrong. Set its folder aside for whoever looks into it, \
-                 check its memory and its disk, and leave it stopped: no command can add a new node in its place yet"
+                 check its memory and its disk, and put a new node in its place with `quorate cluster replace`"
             )),
             Finding::Undecided => {
                 let why = format!(
@@ -156,27 +161,38 @@ impl<H: Host> Comparison<H> {
 mod tests {
     use super::*;
 
-    fn others(digests: &[(u64, u128, bool)]) -> BTreeMap<u64, (u128, bool)> {
-        digests.iter().map(|(node, digest, is_voter)| (*node, (*digest, *is_voter))).collect()
+    fn judged(own: (u64, u128), others: &[(u64, u128)], configs: &[&[u64]]) -> Finding {
+        let configs: Vec<BTreeSet<u64>> =
+            configs.iter().map(|voters| voters.iter().copied().collect()).collect();
+        judge(own, &others.iter().copied().collect(), &configs)
     }
 
     #[test]
     fn the_one_that_a_majority_contradicts_is_the_odd_one() {
-        let judge = |own, digests: &[_], voters| judge(own, &others(digests), voters);
-        assert_eq!(judge((1, true), &[], 3), Finding::Unopposed, "nobody answers");
-        assert_eq!(judge((1, true), &[(2, 1, true)], 3), Finding::Alike);
-        assert_eq!(judge((1, true), &[(2, 1, true)], 5), Finding::Unopposed, "two of five");
-        let two_others = [(2, 2, true), (3, 2, true)];
-        assert_eq!(judge((1, true), &two_others, 3), Finding::OddOneHere);
-        assert_eq!(judge((1, false), &two_others, 3), Finding::OddOneHere, "a learner");
-        let one_other = [(2, 1, true), (3, 2, true)];
-        assert_eq!(judge((1, true), &one_other, 3), Finding::OddOnes(vec![3]));
-        assert_eq!(judge((1, true), &[(2, 2, true)], 3), Finding::Undecided, "one does not answer");
-        assert_eq!(judge((1, true), &[(2, 2, true)], 2), Finding::Undecided);
-        assert_eq!(judge((1, true), &[(2, 2, true), (3, 3, true)], 3), Finding::Undecided);
+        let three = |own, others: &[_]| judged(own, others, &[&[1, 2, 3]]);
+        assert_eq!(three((1, 1), &[]), Finding::Unopposed, "nobody answers");
+        assert_eq!(three((1, 1), &[(2, 1)]), Finding::Alike);
+        let five = judged((1, 1), &[(2, 1)], &[&[1, 2, 3, 4, 5]]);
+        assert_eq!(five, Finding::Unopposed, "two of five");
+        let two_others = [(2, 2), (3, 2)];
+        assert_eq!(three((1, 1), &two_others), Finding::OddOneHere);
+        assert_eq!(three((4, 1), &two_others), Finding::OddOneHere, "a learner");
+        assert_eq!(three((1, 1), &[(2, 1), (3, 2)]), Finding::OddOnes(vec![3]));
+        assert_eq!(three((1, 1), &[(2, 2)]), Finding::Undecided, "one does not answer");
+        assert_eq!(judged((1, 1), &[(2, 2)], &[&[1, 2]]), Finding::Undecided);
+        assert_eq!(three((1, 1), &[(2, 2), (3, 3)]), Finding::Undecided);
         // Learners are compared, but do not count towards a majority.
-        let learners = [(2, 1, true), (4, 2, false), (5, 2, false)];
-        assert_eq!(judge((1, true), &learners, 3), Finding::OddOnes(vec![4, 5]));
-        assert_eq!(judge((1, true), &[(4, 2, false), (5, 2, false)], 3), Finding::Undecided);
+        let learners = [(2, 1), (4, 2), (5, 2)];
+        assert_eq!(three((1, 1), &learners), Finding::OddOnes(vec![4, 5]));
+        assert_eq!(three((1, 1), &[(4, 2), (5, 2)]), Finding::Undecided);
+    }
+
+    #[test]
+    fn while_the_voters_change_a_majority_is_one_of_each_configuration() {
+        let both = |own, others: &[_]| judged(own, others, &[&[1, 2, 3], &[3, 4, 5]]);
+        // The nodes of one configuration alone must not stop those of the other.
+        assert_eq!(both((1, 1), &[(3, 2), (4, 2), (5, 2)]), Finding::Undecided);
+        assert_eq!(both((1, 1), &[(2, 2), (3, 2), (4, 2)]), Finding::OddOneHere);
+        assert_eq!(both((1, 1), &[(2, 1), (4, 1), (5, 1), (3, 2)]), Finding::OddOnes(vec![3]));
     }
 }

@@ -15,8 +15,8 @@ const STEP_BYTES: u64 = 1024 * 1024;
 /// The time between two rounds, so that small stores are not read all the time.
 const REST: Duration = Duration::from_secs(3600);
 /// The advice about a damaged catalog, which ends the sentence about the fault.
-const ADVICE: &str = "leave this node stopped: the others go on without it as long as they are a majority; no command \
-     can add a new node in its place yet";
+const ADVICE: &str = "leave this node stopped: the others go on without it as long as they are a majority: add a new \
+     node in its place with `quorate cluster replace`";
 
 /// Scrubs, round after round, until the node ends.
 pub(crate) async fn run<H: Host>(core: Arc<Core<H>>, failure: Failure, bytes_per_second: u64) {

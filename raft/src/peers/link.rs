@@ -58,6 +58,8 @@ pub(crate) struct LocalNode<H> {
     pub(crate) round_trips: Arc<Histogram>,
     /// The deadline of urgent requests: greeting, opening a stream, asking for a read index.
     pub(crate) deadline: Duration,
+    /// The address at which this node serves its peers, as others reach it.
+    pub(crate) peer_address: String,
 }
 
 /// The link from this node to one peer.
@@ -104,12 +106,17 @@ impl<H: Host> Link<H> {
         &self.address
     }
 
+    /// Returns the deadline of urgent requests.
+    pub(super) fn deadline(&self) -> Duration {
+        self.local.deadline
+    }
+
     pub(crate) fn guard(&self) -> &Guard {
         &self.local.guard
     }
 
     pub(crate) fn begin_transfer(&self, index: u64) -> Transfer {
-        self.local.transfers.begin(index)
+        self.local.transfers.begin(self.node, index)
     }
 
     /// Returns the client of a connection.
@@ -146,6 +153,7 @@ impl<H: Host> Link<H> {
             from: me.node,
             to: self.node,
             shown: Some(wire::shown(&self.local.guard.shown())),
+            peer_address: self.local.peer_address.clone(),
         };
         let mut client = self.client(Connection::Control)?;
         let response = match within(self.local.deadline, client.greet(request)).await {
@@ -157,8 +165,13 @@ impl<H: Host> Link<H> {
                 return Err(status);
             }
         };
+        if response.removed {
+            self.local.guard.leave();
+            return Err(Status::permission_denied("it says that this node was removed"));
+        }
         let shown = wire::from_shown(response.shown)?;
-        self.local.guard.judge(self.node, &shown).map_err(Status::permission_denied)
+        let judged = self.local.guard.judge(self.node, &shown, &self.address);
+        judged.map_err(Status::permission_denied)
     }
 
     /// Sends one request and returns its answer, on the connection for urgent messages. A peer that was restarted
@@ -298,7 +311,7 @@ fn asked<R: AsyncRuntime>(
 }
 
 /// Returns a client that sends and takes messages between peers.
-pub(crate) fn client<H: Host>(
+pub(super) fn client<H: Host>(
     host: &H,
     address: &str,
 ) -> Result<PeerClient, tonic::transport::Error> {

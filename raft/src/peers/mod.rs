@@ -2,6 +2,7 @@
 //!
 //! It may use the adapter, the machine's checkpoints and the disk space.
 
+pub(crate) mod adopt;
 pub(crate) mod guard;
 mod heartbeats;
 mod link;
@@ -14,7 +15,7 @@ pub(crate) mod transfers;
 mod unanswered;
 pub(crate) mod wire;
 
-pub(crate) use link::{Connection, Link, LocalNode, client, within};
+pub(crate) use link::{Connection, Link, LocalNode, within};
 pub(crate) use links::Peers;
 pub(crate) use network::Factory;
 pub(crate) use send_checkpoint::STALLED;

@@ -46,8 +46,17 @@ pub(crate) struct Factory<H: Host> {
 
 impl<H: Host> Factory<H> {
     fn client(&self, target: u64, addresses: &Addresses, connection: Connection) -> Client<H> {
-        let (link, core) = (self.peers.link(target, addresses), self.core.clone());
-        Client { link, connection, core, log: self.log.clone(), heartbeats: Heartbeats::new() }
+        // The membership that openraft makes clients for is the newest one.
+        let _newest = self.peers.link(target, addresses);
+        Client {
+            peers: self.peers.clone(),
+            target,
+            addresses: addresses.clone(),
+            connection,
+            core: self.core.clone(),
+            log: self.log.clone(),
+            heartbeats: Heartbeats::new(),
+        }
     }
 }
 
@@ -69,7 +78,10 @@ impl<H: Host> RaftNetworkFactory<Types<H>> for Factory<H> {
 
 /// One of openraft's clients of a peer.
 pub(crate) struct Client<H: Host> {
-    link: Arc<Link<H>>,
+    peers: Arc<Peers<H>>,
+    target: u64,
+    /// The addresses of the peer when the client was made.
+    addresses: Addresses,
     connection: Connection,
     core: Weak<Core<H>>,
     log: RaftLog,
@@ -102,24 +114,23 @@ impl<H: Host> NetStreamAppend<Types<H>> for Client<H> {
             let Some(first) = input.next().await else {
                 return Ok(stream::empty().boxed());
             };
-            let vote = first.vote;
+            let (vote, link) = (first.vote, self.link());
             if self.connection == Connection::Control {
                 // A stream for heartbeats has one of them.
-                let answer = self.heartbeats.send(&self.link, first).await;
-                let answer = self.link.note_append(answer, &vote);
+                let answer = self.heartbeats.send(&link, first).await;
+                let answer = link.note_append(answer, &vote);
                 let answer = answer.map_err(|status| unreachable(&status))?;
                 return Ok(stream::iter([Ok(answer)]).boxed());
             }
             // Entries that a full peer would refuse are not sent; its answers to heartbeats show its room.
-            if entry::needs_room(&first.entries) && self.link.is_full() {
+            if entry::needs_room(&first.entries) && link.is_full() {
                 return Err(unreachable(&Status::resource_exhausted("it has no room")).into());
             }
             let log = self.log.clone();
             let log_end = move || log.end().map_or(0, |end| end.index.0);
             let input = Riding::new(&first, input, log_end);
-            let opened = self.link.replicate(first, input).await;
+            let opened = link.replicate(first, input).await;
             let answers = opened.map_err(|status| unreachable(&status))?;
-            let link = &self.link;
             let answers = answers.map(move |answer| link.note_append(answer, &vote));
             Ok(answers.map(|answer| answer.map_err(|status| unreachable(&status).into())).boxed())
         })
@@ -127,20 +138,26 @@ impl<H: Host> NetStreamAppend<Types<H>> for Client<H> {
 }
 
 impl<H: Host> Client<H> {
+    /// Returns the link to the peer, where it is now.
+    fn link(&self) -> Arc<Link<H>> {
+        self.peers.newest_link(self.target, &self.addresses)
+    }
+
     async fn ask(
         &self,
         request: VoteRequest<Types<H>>,
         pre_vote: bool,
         option: &RPCOption,
     ) -> Result<VoteResponse<Types<H>>, RPCError<Types<H>>> {
-        let response = self.link.unary(option.hard_ttl(), |origin, mut client| {
+        let link = self.link();
+        let response = link.unary(option.hard_ttl(), |origin, mut client| {
             let request = wire::vote_request(&request, pre_vote, origin);
             async move { client.vote(request).await }
         });
         let response = response.await.and_then(wire::from_vote_response);
         let response = response.map_err(|status| unreachable(&status))?;
         if !pre_vote {
-            self.link.guard().saw_vote(self.link.node(), types::vote_record(&response.vote));
+            link.guard().saw_vote(link.node(), types::vote_record(&response.vote));
         }
         Ok(response)
     }
@@ -168,9 +185,11 @@ impl<H: Host> NetTransferLeader<Types<H>> for Client<H> {
     async fn transfer_leader(
         &mut self,
         request: TransferLeaderRequest<Types<H>>,
-        option: RPCOption,
+        _: RPCOption,
     ) -> Result<TransferLeaderResponse<Types<H>>, RPCError<Types<H>>> {
-        let response = self.link.unary(option.hard_ttl(), |origin, mut client| {
+        let link = self.link();
+        // The heir first waits for the end of the log, which takes longer than a heartbeat may.
+        let response = link.unary(link.deadline(), |origin, mut client| {
             let request = wire::transfer_request(&request, origin);
             async move { client.transfer_leader(request).await }
         });
@@ -207,9 +226,10 @@ impl<H: Host> NetSnapshot<Types<H>> for Client<H> {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _: RPCOption,
     ) -> Result<SnapshotResponse<Types<H>>, StreamingError<Types<H>>> {
+        let link = self.link();
         tokio::select! {
             closed = cancel => Err(closed.into()),
-            sent = send_checkpoint::send(&self.link, &self.core, vote, snapshot) => {
+            sent = send_checkpoint::send(&link, &self.core, vote, snapshot) => {
                 let vote = sent.map_err(|status| unreachable(&status))?;
                 Ok(SnapshotResponse::new(vote))
             }

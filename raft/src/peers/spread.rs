@@ -45,7 +45,7 @@ pub(crate) async fn run<H: Host>(raft: Raft<H>, guard: Arc<Guard>, peers: Arc<Pe
 }
 
 /// Sends memories to a node; returns the node's id if it received them.
-async fn send<H: Host>(
+pub(crate) async fn send<H: Host>(
     peers: &Peers<H>,
     node: u64,
     addresses: &Addresses,

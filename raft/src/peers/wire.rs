@@ -93,6 +93,10 @@ pub(crate) fn cluster(bytes: &[u8]) -> Result<[u8; 16], Status> {
     bytes.try_into().map_err(|_| malformed("cluster id"))
 }
 
+pub(crate) fn secret(bytes: &[u8]) -> Result<[u8; 16], Status> {
+    bytes.try_into().map_err(|_| malformed("secret"))
+}
+
 pub(crate) fn digest(digest: u128) -> bytes::Bytes {
     bytes::Bytes::copy_from_slice(&digest.to_be_bytes())
 }

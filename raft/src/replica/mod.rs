@@ -25,8 +25,9 @@ use crate::options::ReplicaOptions;
 use crate::raft::Written;
 use crate::status::{Scavenging, Status};
 
-mod addresses;
+mod adopt;
 mod bootstrap;
+mod membership;
 mod observe;
 mod open;
 mod running;
@@ -89,6 +90,8 @@ struct Shared<H: Host> {
     failure: Failure,
     lock: Mutex<Option<Box<dyn Lock>>>,
     running: OnceLock<Arc<Running<H>>>,
+    /// A random number of this process: a member that takes this node in includes it in its proof.
+    drawn: [u8; 16],
     /// Held while an identity is given or the replica is shut down.
     changing: tokio::sync::Mutex<()>,
     ended: SetOnce<Stopped>,
@@ -115,6 +118,7 @@ impl<H: Host> Replica<H> {
         })?;
         let identity = Identity::read(&*vfs, directory)?;
         let shared = Arc::new(Shared {
+            drawn: host.random().to_be_bytes(),
             host,
             options,
             status: watch::Sender::new(Status::default()),
@@ -263,16 +267,6 @@ impl<H: Host> Replica<H> {
     /// Returns a reader of the events; none while the node belongs to no cluster.
     pub fn reader(&self) -> Option<Reader> {
         self.running().map(|running| running.core.reader())
-    }
-
-    /// Asks a follower to take over; returns when the follower was asked, not when it leads. Does nothing on a
-    /// node that does not lead.
-    pub async fn transfer_leader(&self, to: u64) -> Result<(), ProposeError> {
-        let running = self.running().ok_or(ProposeError::NotLeader)?;
-        match running.raft.transfer_leader(to).await {
-            true => Ok(()),
-            false => Err(ProposeError::Stopped),
-        }
     }
 
     /// Returns true if appends of users are to be taken: the disk of this node is above its reserve, and enough

@@ -1,5 +1,6 @@
 //! Turns openraft's metrics and the store's progress into the status, and notices a core that died.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,6 +83,7 @@ fn show<H: Host>(
     health: Health,
 ) -> Status {
     raft.metrics(|metrics| {
+        let voters: BTreeSet<u64> = metrics.membership_config.voter_ids().collect();
         let members: Vec<Member> = metrics
             .membership_config
             .nodes()
@@ -89,6 +91,7 @@ fn show<H: Host>(
                 id: *id,
                 client_address: addresses.client_address.clone(),
                 peer_address: addresses.peer_address.clone(),
+                is_voter: voters.contains(id),
             })
             .collect();
         let index = |id: Option<quorate_proto::LogId>| id.map(|id| id.index);
@@ -112,6 +115,7 @@ fn show<H: Host>(
             checkpointed_position: progress.checkpointed_position,
             purged: index(metrics.purged.map(types::ours)),
             members,
+            voters_change: metrics.membership_config.membership().get_joint_config().len() > 1,
             pressure: progress.pressure,
             free_bytes: found.free,
             reserve_bytes,

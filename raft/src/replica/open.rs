@@ -6,8 +6,6 @@ use quorate_proto::LogId;
 use quorate_store::{Fault, Options, Store};
 use tokio::sync::watch;
 
-use super::addresses;
-use crate::adapter::types::Addresses;
 use crate::disk_space::{Room, Space};
 use crate::failure::Failure;
 use crate::host::Host;
@@ -62,8 +60,6 @@ fn explain_older_catalog(
 pub(super) struct Opened {
     pub(super) boot: u64,
     pub(super) log: RaftLog,
-    /// The node's addresses in its cluster's membership, if they are known.
-    pub(super) addresses: Option<Addresses>,
     pub(super) replayed: Replayed,
     pub(super) space: Space,
     pub(super) writer_ended: watch::Receiver<bool>,
@@ -83,7 +79,7 @@ pub(super) async fn open<H: Host>(
     let opened = host.run(move || {
         let mut started = identity::count_boot(&*vfs, &directory)?;
         let (boot, reach) = (started.times(), started.reach());
-        let Identity { cluster, log, node, chunk_bytes } = identity;
+        let Identity { cluster, log, node, chunk_bytes, .. } = identity;
         let space = Space::new(vfs.clone(), directory.clone(), reserve, chunk_bytes)?;
         let options = Options {
             cluster,
@@ -109,10 +105,9 @@ pub(super) async fn open<H: Host>(
         let explain = |fault| explain_older_catalog(fault, &directory, purged, covered);
         let replayed =
             machine::bring_up_to_date(store, open_store, &log, &space).map_err(explain)?;
-        let addresses = addresses::known(&replayed.store, &log, node).map_err(explain)?;
-        Ok((boot, log, writer, addresses, replayed, space))
+        Ok((boot, log, writer, replayed, space))
     });
-    let (boot, log, writer, addresses, replayed, space) = opened.await?;
+    let (boot, log, writer, replayed, space) = opened.await?;
     let (ended, writer_ended) = watch::channel(false);
     let failure = failure.clone();
     let stopped = move |outcome: Result<(), Fault>| {
@@ -122,5 +117,5 @@ pub(super) async fn open<H: Host>(
         ended.send_replace(true);
     };
     host.start_log_writer(writer, Box::new(stopped));
-    Ok(Opened { boot, log, addresses, replayed, space, writer_ended })
+    Ok(Opened { boot, log, replayed, space, writer_ended })
 }

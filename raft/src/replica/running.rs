@@ -10,11 +10,12 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::observe;
 use super::open::{Opened, open};
-use super::{addresses, observe};
+use crate::adapter::config;
+use crate::adapter::membership::Ledger;
 use crate::adapter::storage::Storage;
 use crate::adapter::types::Addresses;
-use crate::adapter::{config, membership};
 use crate::checkpoint::{Checkpointer, Receiver, log_purge};
 use crate::clocks::{self, StampClock, exchange};
 use crate::disk_space::{Room, Rooms};
@@ -31,6 +32,7 @@ use crate::maintenance::digests::Comparison;
 use crate::maintenance::repair::Repairer;
 use crate::maintenance::scavenge::Scavenger;
 use crate::maintenance::scrub;
+use crate::members::{self, Members};
 use crate::options::ReplicaOptions;
 use crate::peers::guard::Guard;
 use crate::peers::transfers::Transfers;
@@ -53,6 +55,7 @@ pub(super) struct Running<H: Host> {
     pub(super) checkpointer: Arc<Checkpointer<H>>,
     pub(super) receiver: Arc<Receiver<H>>,
     pub(super) scavenger: Arc<Scavenger<H>>,
+    pub(super) members: Arc<Members<H>>,
     writer_ended: watch::Receiver<bool>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -68,17 +71,18 @@ impl<H: Host> Running<H> {
     ) -> Result<Arc<Running<H>>, StartError> {
         let config = config::config(&options.timing).map_err(StartError::Raft)?;
         let opened = open(&host, options, identity, &failure).await?;
-        let Opened { boot, log, addresses, replayed, space, mut writer_ended } = opened;
-        if let Some(refused) = refusal(&host, options, &identity, &addresses, &replayed.store) {
+        let Opened { boot, log, replayed, space, mut writer_ended } = opened;
+        let ahead = ahead_alone(&host, &replayed.store, identity.node);
+        if let Some(ahead) = ahead.filter(|_| !options.accept_clock) {
             log.close();
             let _gone = writer_ended.wait_for(|ended| *ended).await;
-            return Err(refused);
+            return Err(StartError::Clock(ahead));
         }
-        let guard = Arc::new(Guard::new(identity, boot, log.clone()));
         let (transfers, rooms) = (Transfers::default(), Arc::new(Rooms::default()));
         let durability = Arc::new(log.clone());
         let applied = replayed.store.applied();
         let core = Core::new(host.clone(), durability, replayed, space, failure.clone())?;
+        let guard = Arc::new(Guard::new(identity, boot, log.clone(), core.ledger()));
         let peers = Arc::new(Peers::new(LocalNode {
             host: host.clone(),
             guard: guard.clone(),
@@ -86,6 +90,7 @@ impl<H: Host> Running<H> {
             rooms: rooms.clone(),
             round_trips: Arc::default(),
             deadline: options.timing.election_max,
+            peer_address: options.peer_address.clone(),
         }));
         let network =
             Factory { peers: peers.clone(), core: Arc::downgrade(&core), log: log.clone() };
@@ -106,6 +111,16 @@ impl<H: Host> Running<H> {
         });
         let receiver = Receiver::new(core.clone(), raft.clone(), log.clone(), failure.clone());
         let scavenger = Scavenger::new(core.clone(), checkpointer.clone(), failure.clone());
+        let members = Arc::new(Members {
+            identity,
+            raft: raft.clone(),
+            core: core.clone(),
+            log: log.clone(),
+            peers: peers.clone(),
+            guard: guard.clone(),
+            transfers: transfers.clone(),
+            handover: Handover::new(raft.clone(), core.progress(), rooms.clone()),
+        });
         let running = Arc::new(Running {
             identity,
             guard,
@@ -119,6 +134,7 @@ impl<H: Host> Running<H> {
             checkpointer,
             receiver: Arc::new(receiver),
             scavenger: Arc::new(scavenger),
+            members,
             writer_ended,
             tasks: Mutex::default(),
         });
@@ -138,7 +154,11 @@ impl<H: Host> Running<H> {
         let (raft, core, peers) =
             (|| self.raft.clone(), || self.core.clone(), || self.peers.clone());
         let (log, failure) = (|| self.log.clone(), || failure.clone());
-        let handover = Handover::new(raft(), self.core.progress(), self.rooms.clone());
+        let handover = self.members.handover.clone();
+        let own = Addresses {
+            client_address: options.client_address.clone(),
+            peer_address: options.peer_address.clone(),
+        };
         let (clock, refusals) = (self.clock.shown(), self.guard.refusals());
         let kept = options.kept_log_bytes.unwrap_or(self.identity.chunk_bytes);
         let kept = usize::try_from(kept.div_ceil(self.identity.chunk_bytes)).unwrap_or(usize::MAX);
@@ -153,6 +173,10 @@ impl<H: Host> Running<H> {
         self.spawn(hanging_disk::watch(log(), handover, failure()));
         self.spawn(comparison.run());
         self.spawn(spread::run(raft(), self.guard.clone(), peers()));
+        self.spawn(self.guard.clone().forget_removed());
+        self.spawn(stop_when_removed(self.guard.clone(), failure()));
+        self.spawn(members::finish_joint(self.members.clone()));
+        self.spawn(members::tell_address(self.members.clone(), own));
         self.spawn(repairer.run());
         self.spawn(scrub::run(core(), failure(), bytes_per_second));
     }
@@ -196,29 +220,19 @@ impl<H: Host> Running<H> {
     }
 }
 
-/// Returns the reason why a node that was opened must not take part, if there is one.
-fn refusal<H: Host>(
-    host: &H,
-    options: &ReplicaOptions,
-    identity: &Identity,
-    addresses: &Option<Addresses>,
-    store: &Store,
-) -> Option<StartError> {
-    let moved = addresses.as_ref().filter(|_| !options.moved).and_then(|addresses| {
-        let configured = (options.client_address.as_str(), options.peer_address.as_str());
-        let (known, configured) = addresses::difference(addresses, configured)?;
-        Some(StartError::Moved { node: identity.node, known, configured })
-    });
-    moved.or_else(|| {
-        let ahead = ahead_alone(host, store, identity.node);
-        ahead.filter(|_| !options.accept_clock).map(StartError::Clock)
-    })
+/// Stops the node when it was removed from its cluster.
+async fn stop_when_removed(guard: Arc<Guard>, failure: Failure) {
+    guard.removed().await;
+    failure.report(
+        "this node was removed from its cluster, which does not need its folder any more; start it on an empty folder to \
+         make it a new node",
+    );
 }
 
 /// Returns how far the clock is ahead of the newest stamp, if that is too far and there is no other node to ask.
 fn ahead_alone<H: Host>(host: &H, store: &Store, node: u64) -> Option<Duration> {
-    let stored = membership::decode_stored(store.attachment()).ok()?;
-    let is_alone = stored.voter_ids().all(|voter| voter == node);
+    let ledger = Ledger::decode(store.attachment()).ok()?;
+    let is_alone = ledger.stored.voter_ids().all(|voter| voter == node);
     let newest = store.reader().point().recorded_at;
     let newest = (newest > Timestamp::default()).then_some(newest);
     clocks::must_be_accepted(host.now(), newest).filter(|_| is_alone)

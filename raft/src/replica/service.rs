@@ -14,13 +14,14 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Replica;
+use super::adopt::Giver;
 use super::running::Running;
-use crate::adapter::types::{Types, Vote};
+use crate::adapter::types::{Addresses, Types, Vote};
 use crate::adapter::{entry, types};
 use crate::disk_space::Room;
-use crate::error::ProposeError;
+use crate::error::{ChangeError, ProposeError};
 use crate::host::Host;
-use crate::identity::Identity;
+use crate::identity::{Identity, JoinSecret};
 use crate::leadership::read_index;
 use crate::maintenance::repair;
 use crate::peers::guard::Refused;
@@ -71,8 +72,13 @@ impl<H: Host> v1::raft_server::Raft for Service<H> {
         let shown = wire::from_shown(request.shown)?;
         let guard = &running.guard;
         guard.is_for_me(cluster, request.log, request.to).map_err(wire::refusal)?;
-        guard.judge(request.from, &shown).map_err(Status::permission_denied)?;
-        Ok(Response::new(v1::GreetResponse { shown: Some(wire::shown(&guard.shown())) }))
+        if guard.was_removed(request.from) {
+            return Ok(Response::new(v1::GreetResponse { shown: None, removed: true }));
+        }
+        let judged = guard.judge(request.from, &shown, &request.peer_address);
+        judged.map_err(Status::permission_denied)?;
+        let shown = Some(wire::shown(&guard.shown()));
+        Ok(Response::new(v1::GreetResponse { shown, removed: false }))
     }
 
     async fn adopt(
@@ -85,10 +91,16 @@ impl<H: Host> v1::raft_server::Raft for Service<H> {
             log: request.log,
             node: request.node,
             chunk_bytes: request.chunk_bytes,
+            secret: JoinSecret::default(),
         };
-        self.0.adopt(identity, request.check_only).await?;
+        let giver = match request.secret.is_empty() {
+            true => Giver::Member(request.proof.to_vec()),
+            false => Giver::Founder(JoinSecret(wire::secret(&request.secret)?)),
+        };
+        self.0.adopt(identity, giver, request.check_only).await?;
         let client_address = self.0.shared.options.client_address.clone();
-        Ok(Response::new(v1::AdoptResponse { client_address }))
+        let drawn = self.0.shared.drawn.to_vec().into();
+        Ok(Response::new(v1::AdoptResponse { client_address, drawn }))
     }
 
     async fn append(
@@ -168,6 +180,11 @@ impl<H: Host> v1::raft_server::Raft for Service<H> {
         let mut request = request.into_inner();
         let (running, _) = self.admit(request.origin.take())?;
         let transfer = wire::from_transfer_request(&request)?;
+        // The leader takes no more entries; those that are still under way come first.
+        if let Some(last) = transfer.last_log_id() {
+            let durable = running.log.wait_flushed(last.index);
+            let _late = tokio::time::timeout(running.peers.deadline(), durable).await;
+        }
         let handled = running.raft.call(|raft| raft.handle_transfer_leader(transfer)).await;
         let refusal = match handled.map_err(|fatal| Status::unavailable(fatal.to_string()))? {
             Ok(()) => None,
@@ -238,6 +255,18 @@ impl<H: Host> v1::raft_server::Raft for Service<H> {
         Ok(Response::new(v1::TimeResponse { now_us: running.core.host().now().0 }))
     }
 
+    async fn relocate(
+        &self,
+        request: Request<v1::RelocateRequest>,
+    ) -> Result<Response<v1::RelocateResponse>, Status> {
+        let request = request.into_inner();
+        let (running, from) = self.admit(request.origin)?;
+        let v1::RelocateRequest { client_address, peer_address, .. } = request;
+        let addresses = Addresses { client_address, peer_address };
+        running.members.relocate(from, addresses).await.map_err(not_changed)?;
+        Ok(Response::new(v1::RelocateResponse {}))
+    }
+
     async fn remember(
         &self,
         request: Request<v1::RememberRequest>,
@@ -264,6 +293,15 @@ impl<H: Host> v1::raft_server::Raft for Service<H> {
         let digest = running.core.digests().at(request.index);
         let digest = digest.map(wire::digest).unwrap_or_default();
         Ok(Response::new(v1::DigestResponse { digest }))
+    }
+}
+
+/// Returns the status of a change of the members that was not made.
+fn not_changed(why: ChangeError) -> Status {
+    match why {
+        ChangeError::NotLeader => Status::failed_precondition(why.to_string()),
+        ChangeError::Refused(why) => Status::invalid_argument(why),
+        _ => Status::unavailable(why.to_string()),
     }
 }
 

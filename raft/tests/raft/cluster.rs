@@ -13,7 +13,8 @@ use quorate_proto::{
 use quorate_raft::host::{Host, Listening, TokioHost};
 use quorate_raft::log::{LogOptions, RaftLog, Reach};
 use quorate_raft::{
-    Identity, ProposeError, Replica, ReplicaOptions, Role, StartError, Status, Timing, transport,
+    CatchUp, ChangeError, Identity, JoinToken, MemberChange, ProposeError, Replica, ReplicaOptions,
+    Role, StartError, Status, Timing, transport,
 };
 use quorate_store::command::{Builder, encode_append};
 use quorate_store::defect::{Defect, put_back};
@@ -22,6 +23,7 @@ use quorate_store::{Fault, Verdict};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 /// The longest time to wait: far longer than anything takes on a machine that is busy with other tests.
@@ -44,7 +46,7 @@ pub(crate) fn options(directory: &Path, address: &str) -> ReplicaOptions {
         scrub_bytes_per_second: ReplicaOptions::SCRUB_BYTES_PER_SECOND_DEFAULT,
         block_cache_bytes: ReplicaOptions::BLOCK_CACHE_BYTES_DEFAULT,
         accept_clock: false,
-        moved: false,
+        join_token: None,
     }
 }
 
@@ -68,6 +70,16 @@ impl Node {
         directory: &Path,
         address: &str,
     ) -> Result<Node, StartError> {
+        Node::try_start_with(host, directory, address, None)
+    }
+
+    /// Does the same with the join token of a cluster.
+    pub(crate) fn try_start_with(
+        host: TokioHost,
+        directory: &Path,
+        address: &str,
+        join_token: Option<JoinToken>,
+    ) -> Result<Node, StartError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -77,7 +89,8 @@ impl Node {
         let started = async {
             let listening = host.listen(address).await.expect("a free port");
             let Listening { address, incoming } = listening;
-            let replica = Replica::start(host, options(directory, &address)).await?;
+            let options = ReplicaOptions { join_token, ..options(directory, &address) };
+            let replica = Replica::start(host, options).await?;
             let server = transport::server().add_routes(replica.routes());
             tokio::spawn(server.serve_with_incoming(incoming));
             Ok::<_, StartError>((replica, address))
@@ -199,6 +212,11 @@ impl Cluster {
         cluster
     }
 
+    /// One node that was founded and leads.
+    pub(crate) async fn found_alone(chunk_bytes: u64) -> Cluster {
+        Cluster::found_on_each(vec![TokioHost::new()], chunk_bytes).await
+    }
+
     pub(crate) async fn new() -> Cluster {
         Cluster::found(CHUNK_BYTES_DEFAULT).await
     }
@@ -266,6 +284,76 @@ impl Cluster {
             let changed = futures_util::future::select_all(changed);
             tokio::time::timeout_at(end, changed).await.expect("a leader in time");
         }
+    }
+
+    /// Starts a node on an empty folder that waits for this cluster to take it in; returns its place.
+    pub(crate) fn wait_outside(&mut self) -> usize {
+        let token = self.running().find_map(|node| node.replica.join_token());
+        self.start_outside(token.expect("a member"))
+    }
+
+    /// Does the same with another token.
+    pub(crate) fn start_outside(&mut self, token: JoinToken) -> usize {
+        let place = self.nodes.len();
+        let directory = self.folder.path().join(format!("node-{}", place + 1));
+        let host = TokioHost::new();
+        let started = Node::try_start_with(host.clone(), &directory, "127.0.0.1:0", Some(token));
+        let node = started.expect("a replica");
+        self.places.push((node.directory.clone(), node.address.clone()));
+        self.hosts.push(host);
+        self.nodes.push(Some(node));
+        place
+    }
+
+    /// Asks whichever node leads for a change of the members, until it is made or refused.
+    pub(crate) async fn change(&self, change: MemberChange) -> Result<u64, ChangeError> {
+        let end = deadline();
+        loop {
+            let leader = self.node(self.leader().await);
+            let (replica, asked) = (leader.replica.clone(), change.clone());
+            let changed = leader
+                .runtime()
+                .spawn(async move { replica.change_members(asked, |_: &CatchUp| {}).await });
+            match changed.await.expect("no panic") {
+                Err(ChangeError::NotLeader | ChangeError::Later(_)) if Instant::now() < end => {
+                    tokio::task::yield_now().await;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// Takes in a node that waits elsewhere.
+    pub(crate) async fn change_elsewhere(&self, peer_address: String) -> Result<u64, ChangeError> {
+        self.change(MemberChange::Add { peer_address, as_learner: false }).await
+    }
+
+    /// Begins a change at the node at a place, which may end before it is made.
+    pub(crate) fn begin_change(&self, place: usize, change: MemberChange) -> JoinHandle<()> {
+        let node = self.node(place);
+        let replica = node.replica.clone();
+        node.runtime().spawn(async move {
+            let _cut_off = replica.change_members(change, |_: &CatchUp| {}).await;
+        })
+    }
+
+    /// Starts a stopped node on its folder at another address; returns the address that it had.
+    pub(crate) fn move_elsewhere(&mut self, place: usize) -> String {
+        let (directory, before) = self.place(place).clone();
+        let host = self.hosts.get(place).expect("a place").clone();
+        // The port that it had stays taken for the moment, so that it gets another.
+        let _taken = std::net::TcpListener::bind(&before);
+        let node = Node::start(host, &directory, "127.0.0.1:0");
+        self.places.get_mut(place).expect("a place").1 = node.address.clone();
+        *self.nodes.get_mut(place).expect("a place") = Some(node);
+        before
+    }
+
+    /// Takes in the node at a place.
+    pub(crate) async fn add(&self, place: usize, as_learner: bool) -> u64 {
+        let peer_address = self.place(place).1.clone();
+        let added = self.change(MemberChange::Add { peer_address, as_learner }).await;
+        added.expect("it is taken in")
     }
 
     /// Returns the place of a follower.

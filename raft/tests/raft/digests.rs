@@ -10,7 +10,7 @@ async fn stops_as_the_odd_one(cluster: &Cluster, place: usize) {
     let stopped = tokio::time::timeout(PATIENCE, stopped).await.expect("it stops in time");
     let Stopped::Failed(why) = stopped else { panic!("{stopped:?}") };
     assert!(why.contains("something else on this node than on a majority"), "{why}");
-    assert!(why.contains("add a new node"), "{why}");
+    assert!(why.contains("put a new node in its place"), "{why}");
 }
 
 fn disagrees(status: &Status) -> bool {

@@ -189,6 +189,8 @@ async fn who_is_asked_to_take_part_in_the_founding_of_its_own_founded_cluster_re
         node: identity.node,
         chunk_bytes: identity.chunk_bytes,
         check_only,
+        secret: vec![7; 16].into(),
+        ..v1::AdoptRequest::default()
     };
     let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", node.address));
     let channel = channel.expect("an address").connect().await.expect("it listens");

@@ -7,6 +7,7 @@ mod digests;
 mod faults;
 mod guard;
 mod hang;
+mod members;
 mod network;
 mod repair;
 mod scavenge;

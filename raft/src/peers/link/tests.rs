@@ -71,7 +71,7 @@ fn options(address: &str) -> ReplicaOptions {
         scrub_bytes_per_second: ReplicaOptions::SCRUB_BYTES_PER_SECOND_DEFAULT,
         block_cache_bytes: ReplicaOptions::BLOCK_CACHE_BYTES_DEFAULT,
         accept_clock: false,
-        moved: false,
+        join_token: None,
     }
 }
 
@@ -83,7 +83,8 @@ fn link_to(peer: &Identity, address: &str) -> (Arc<Link<TokioHost>>, LogWriter) 
     let options = LogOptions { segment_bytes, ..identity.log_options(Reach::default(), 1) };
     let opened = RaftLog::open(vfs.clone(), Path::new("/here/log"), options);
     let (log, writer) = opened.expect("an empty log");
-    let guard = Arc::new(Guard::new(identity, 1, log));
+    let (_, ledger) = tokio::sync::watch::channel(Arc::default());
+    let guard = Arc::new(Guard::new(identity, 1, log, ledger));
     let local = LocalNode {
         host: TokioHost::with_vfs(vfs),
         guard,
@@ -91,6 +92,7 @@ fn link_to(peer: &Identity, address: &str) -> (Arc<Link<TokioHost>>, LogWriter) 
         rooms: Arc::default(),
         round_trips: Arc::default(),
         deadline: PATIENCE,
+        peer_address: String::new(),
     };
     let (client_address, peer_address) = (String::new(), address.to_owned());
     let addresses = Addresses { client_address, peer_address };
