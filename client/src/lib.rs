@@ -48,6 +48,7 @@ mod in_flight;
 mod incoming;
 mod json;
 mod members;
+mod membership;
 mod names;
 mod nodes;
 mod outcome;
@@ -81,6 +82,7 @@ pub use group::{
 };
 pub use http;
 pub use json::{EventJson, SnapshotJson, json_line};
+pub use membership::MemberProgress;
 pub use names::{ListRequest, NameStream};
 pub use process::{ProcessManagerRef, parking};
 pub use query::{Query, Source};

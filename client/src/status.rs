@@ -22,6 +22,9 @@ pub struct Member {
     pub client_address: String,
     /// The address for the other nodes.
     pub peer_address: String,
+    /// True if it has no vote: it serves reads, and nothing waits for it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_learner: bool,
 }
 
 /// A cluster that was just founded.
@@ -277,8 +280,8 @@ impl Client {
 
 impl From<v1::Member> for Member {
     fn from(member: v1::Member) -> Member {
-        let v1::Member { id, client_address, peer_address } = member;
-        Member { id, client_address, peer_address }
+        let v1::Member { id, client_address, peer_address, is_learner } = member;
+        Member { id, client_address, peer_address, is_learner }
     }
 }
 

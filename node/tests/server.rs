@@ -61,7 +61,7 @@ fn options(directory: PathBuf, listen: &str, peer_listen: &str) -> ServerOptions
         scrub_bytes_per_second: 0,
         block_cache_bytes: 1024 * 1024,
         accept_clock: false,
-        moved: false,
+        join_token: None,
     }
 }
 

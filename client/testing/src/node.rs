@@ -128,6 +128,6 @@ fn options(number: usize, timing: Timing) -> ServerOptions {
         scrub_bytes_per_second: ReplicaOptions::SCRUB_BYTES_PER_SECOND_DEFAULT,
         block_cache_bytes: BLOCK_CACHE_BYTES,
         accept_clock: false,
-        moved: false,
+        join_token: None,
     }
 }

@@ -15,6 +15,8 @@ pub(crate) struct Members {
     status: Arc<Mutex<Option<v1::StatusResponse>>>,
     asked: Arc<watch::Sender<usize>>,
     tokens: Arc<Mutex<Vec<String>>>,
+    /// True once a change of the members was asked for.
+    changed: Arc<Mutex<bool>>,
 }
 
 impl Members {
@@ -46,6 +48,40 @@ impl Members {
 #[tonic::async_trait]
 impl Cluster for Members {
     type ScavengeStream = Pin<Box<dyn Stream<Item = Result<v1::ScavengeProgress, Status>> + Send>>;
+    type ChangeMembersStream =
+        Pin<Box<dyn Stream<Item = Result<v1::ChangeMembersProgress, Status>> + Send>>;
+
+    /// Reports the progress of node 4, and ends without an answer the first time.
+    async fn change_members(
+        &self,
+        _: Request<v1::ChangeMembersRequest>,
+    ) -> Result<Response<Self::ChangeMembersStream>, Status> {
+        let is_first =
+            !std::mem::replace(&mut *self.changed.lock().expect("no panic before"), true);
+        let now = |matched| v1::ChangeMembersProgress {
+            node: 4,
+            matched,
+            committed: 9,
+            ..v1::ChangeMembersProgress::default()
+        };
+        let done = v1::ChangeMembersProgress { done: true, ..now(0) };
+        let messages = if is_first { vec![now(3), now(3)] } else { vec![now(9), done] };
+        Ok(Response::new(Box::pin(stream::iter(messages.into_iter().map(Ok)))))
+    }
+
+    async fn transfer_leadership(
+        &self,
+        _: Request<v1::TransferLeadershipRequest>,
+    ) -> Result<Response<v1::TransferLeadershipResponse>, Status> {
+        Err(Status::unimplemented("no test asks for it"))
+    }
+
+    async fn join_token(
+        &self,
+        _: Request<v1::JoinTokenRequest>,
+    ) -> Result<Response<v1::JoinTokenResponse>, Status> {
+        Err(Status::unimplemented("no test asks for it"))
+    }
 
     async fn init(
         &self,

@@ -209,3 +209,13 @@ async fn a_change_of_a_group_that_nobody_answers_ends_by_its_deadline_with_an_un
     let late = late.expect_err("nobody answers");
     assert_eq!((late.kind, late.outcome), (ErrorKind::Deadline, Outcome::Unknown));
 }
+
+#[tokio::test]
+async fn a_change_of_members_that_ends_half_way_is_asked_for_again() {
+    let node = Node::start().await;
+    let client = client(&[&node], |builder| builder);
+    let mut shown = Vec::new();
+    let added = client.add_member("127.0.0.1:7804", false, |now| shown.push(now.matched)).await;
+    assert_eq!(added, Ok(4));
+    assert_eq!(shown, [3, 9], "a message without news is a sign of life");
+}

@@ -1,4 +1,4 @@
-//! `quorate cluster`: founds a cluster and shows how it is.
+//! `quorate cluster`: founds a cluster, changes its members, and shows how it is.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -16,11 +16,12 @@ use crate::values::size;
 mod details;
 mod health;
 mod lag;
+mod members;
 
 use details::{NodeLine, write_details};
 use health::is_known;
 
-/// Found a cluster, or see how it is.
+/// Found a cluster, change its members, or see how it is.
 #[derive(Args, Debug)]
 pub struct ClusterArgs {
     #[command(subcommand)]
@@ -47,6 +48,8 @@ enum ClusterCommand {
     /// damaged, without room or far behind, or its clock is wrong); 1 unavailable: it takes no appends (no leader with a
     /// majority, full disks, nothing founded yet), or no node answers; 2 the command line is wrong.
     Health(Asking<Nothing>),
+    #[command(flatten)]
+    Members(members::MembersCommand),
 }
 
 #[derive(Args, Debug)]
@@ -73,6 +76,7 @@ pub async fn run(args: ClusterArgs) -> Result<(), Exit> {
         ClusterCommand::Init(args) => args.run(init).await,
         ClusterCommand::Status(args) => args.run(status).await,
         ClusterCommand::Health(args) => args.run(health::run).await,
+        ClusterCommand::Members(command) => members::run(command).await,
     }
 }
 
@@ -131,6 +135,7 @@ async fn founded_already(
         id: node.id,
         client_address: node.address,
         peer_address: node.peer_address,
+        is_learner: node.role == "learner",
     });
     let founded = Founded { cluster: cluster?, members: members.collect() };
     same.then_some((founded, chunk_bytes))
@@ -152,9 +157,8 @@ async fn refuse_if_outside(founded: &Founded) -> Result<(), Exit> {
         };
         return Err(Exit::failed(format!(
             "the cluster {ours} is founded already, but the node at {client_address}, where its node {id} must be, \
-             {where_it_is}. Start it on the folder of node {id}. If that is lost, the cluster goes on without the \
-             node as long as a majority is there; a new node cannot be taken in yet: `quorate export` and \
-             `quorate import` bring the events into a new cluster"
+             {where_it_is}. Start it on the folder of node {id}. If that is lost, put a new node in its place with \
+             `quorate cluster replace {id}`"
         )));
     }
     Ok(())
@@ -246,7 +250,8 @@ fn advice(nodes: &[NodeStatus]) -> String {
     format!(
         "{waiting} waits for a cluster. To found one, tell all its nodes:\n\
          \x20 quorate cluster init --endpoints {waiting},…\n\
-         A node of a cluster that is there waits like this when it is started on a new folder: start it on its own folder."
+         A node of a cluster that is there waits like this when it is started on a new folder: start it on its own folder.\n\
+         A cluster that is there takes in a node that was started with its join token: quorate cluster add"
     )
 }
 
@@ -288,7 +293,7 @@ fn write_row(output: &mut impl Write, row: &[String; 7], widths: &[usize; 7]) ->
     let [id_width, address_width, role_width, number_widths @ ..] = widths;
     let style = match role.as_str() {
         "leader" => AnsiColor::Green.on_default(),
-        "follower" | "role" => Style::new(),
+        "follower" | "learner" | "role" => Style::new(),
         _ => AnsiColor::Red.on_default(),
     };
     write!(

@@ -1,4 +1,4 @@
-//! The service that founds a cluster and reports the state of its members.
+//! The service that founds a cluster, changes its members, and reports their state.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use tonic::{Request, Response, Status};
 
 use super::groups::Groups;
 use super::health::Health;
-use super::problem;
+use super::{members, problem};
 
 /// The time within which a member must report its status; else it is shown as unreachable.
 const STATUS_WITHIN: Duration = Duration::from_secs(1);
@@ -30,7 +30,7 @@ const SHOWN_WITHIN: Duration = Duration::from_secs(5);
 /// The folders of a node whose files count as its disk space, its own first.
 const FOLDERS: [&str; 3] = ["", "log", "chunks"];
 
-/// Init, Status and Scavenge.
+/// The service for operators.
 pub(crate) struct ClusterService<H: Host> {
     pub(crate) replica: Replica<H>,
     pub(crate) groups: Arc<Groups<H>>,
@@ -50,6 +50,31 @@ pub(crate) struct About {
 #[tonic::async_trait]
 impl<H: Host> Cluster for ClusterService<H> {
     type ScavengeStream = BoxStream<'static, Result<v1::ScavengeProgress, Status>>;
+    type ChangeMembersStream = BoxStream<'static, Result<v1::ChangeMembersProgress, Status>>;
+
+    async fn change_members(
+        &self,
+        request: Request<v1::ChangeMembersRequest>,
+    ) -> Result<Response<Self::ChangeMembersStream>, Status> {
+        let progress = members::change(self.replica.clone(), request.into_inner())?;
+        Ok(Response::new(with_signs_of_life(progress).boxed()))
+    }
+
+    async fn transfer_leadership(
+        &self,
+        request: Request<v1::TransferLeadershipRequest>,
+    ) -> Result<Response<v1::TransferLeadershipResponse>, Status> {
+        let leader = members::transfer(&self.replica, request.into_inner()).await?;
+        Ok(Response::new(v1::TransferLeadershipResponse { leader }))
+    }
+
+    async fn join_token(
+        &self,
+        _: Request<v1::JoinTokenRequest>,
+    ) -> Result<Response<v1::JoinTokenResponse>, Status> {
+        let token = self.replica.join_token().ok_or_else(problem::not_ready)?;
+        Ok(Response::new(v1::JoinTokenResponse { token: token.to_string() }))
+    }
 
     async fn scavenge(
         &self,
@@ -157,11 +182,11 @@ impl<H: Host> ClusterService<H> {
     }
 }
 
-/// Returns the messages about a scavenge, and the last one once more when there is no new one for long.
-fn with_signs_of_life(
-    progress: mpsc::UnboundedReceiver<Result<v1::ScavengeProgress, Status>>,
-) -> impl Stream<Item = Result<v1::ScavengeProgress, Status>> + Send {
-    let last = v1::ScavengeProgress::default();
+/// Returns the messages about work, and the last one once more when there is no new one for long.
+fn with_signs_of_life<T: Copy + Default + Send>(
+    progress: mpsc::UnboundedReceiver<Result<T, Status>>,
+) -> impl Stream<Item = Result<T, Status>> + Send {
+    let last = T::default();
     stream::unfold((progress, last), |(mut progress, mut last)| async move {
         let message = match timeout(LIFE_SIGN_EVERY, progress.recv()).await {
             Ok(message) => message?,
@@ -175,11 +200,7 @@ fn with_signs_of_life(
 }
 
 /// Returns a member's own status; none if the member does not answer in time.
-pub(crate) async fn ask<H: Host>(
-    host: &H,
-    member: &Member,
-    within: Duration,
-) -> Option<v1::NodeStatus> {
+async fn ask<H: Host>(host: &H, member: &Member, within: Duration) -> Option<v1::NodeStatus> {
     let asking = async {
         let channel = transport::channel(host, &member.client_address).ok()?;
         let request = v1::StatusRequest { only_self: true };
@@ -213,8 +234,11 @@ fn notice(known: &ReplicaStatus, about: &About) -> String {
         && (client_address, peer_address) != (&about.client_address, &about.peer_address)
     {
         notices.push(format!(
-            "its cluster knows it at {client_address} and {peer_address}, and it was started with --moved"
+            "its cluster knows it at {client_address} and {peer_address}, and is told where it is"
         ));
+    }
+    if known.voters_change && known.role == Role::Leader {
+        notices.push("the voters are changing: both majorities are needed".to_owned());
     }
     notices.extend(known.clock.wrong.clone());
     notices.extend(known.disagreement.clone());
@@ -222,8 +246,8 @@ fn notice(known: &ReplicaStatus, about: &About) -> String {
 }
 
 fn wire_member(member: &Member) -> v1::Member {
-    let Member { id, client_address, peer_address } = member.clone();
-    v1::Member { id, client_address, peer_address }
+    let Member { id, client_address, peer_address, is_voter } = member.clone();
+    v1::Member { id, client_address, peer_address, is_learner: !is_voter }
 }
 
 fn wire_damage(damage: &Damage) -> v1::DamagedChunk {

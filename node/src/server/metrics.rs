@@ -57,6 +57,10 @@ impl<H: Host> Metrics<H> {
         shown.yes_or_no(names::KNOWS_LEADER, status.leader.is_some());
         shown.whole(names::TERM, status.term.0);
         shown.whole(names::MEMBERS, status.members.len() as u64);
+        let voters = || status.members.iter().filter(|member| member.is_voter);
+        shown.whole(names::VOTERS, voters().count() as u64);
+        let has_vote = voters().any(|member| Some(member.id) == status.id);
+        shown.yes_or_no(names::IS_VOTER, has_vote);
         shown.whole(names::REFUSED_PEERS, status.refusals.len() as u64);
         shown.whole(names::COMMITTED_INDEX, index(status.committed));
         shown.whole(names::APPLIED_INDEX, index(point.log_id.map(|id| id.index)));

@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use quorate_raft::host::{Host, Listening};
-use quorate_raft::{Replica, ReplicaOptions, Role, StartError, Status, Stopped, Timing};
+use quorate_raft::{JoinToken, Replica, ReplicaOptions, StartError, Stopped, Timing};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +18,7 @@ mod events;
 mod groups;
 mod health;
 mod listener;
+mod members;
 mod metrics;
 mod problem;
 mod read;
@@ -35,9 +35,7 @@ use read::Live;
 use runners::RunnerReports;
 
 /// The time that a stopping leader waits for another node to take over.
-const HANDED_OVER_WITHIN: Duration = Duration::from_secs(1);
-/// The time within which a follower must answer a stopping leader in order to take over.
-const HEIR_ANSWERS_WITHIN: Duration = Duration::from_millis(300);
+const HANDED_OVER_WITHIN: Duration = Duration::from_secs(3);
 /// The time that open calls may take to end; then their connections are closed.
 const DRAINED_WITHIN: Duration = Duration::from_secs(3);
 
@@ -73,8 +71,8 @@ pub struct ServerOptions {
     pub block_cache_bytes: usize,
     /// True if the only node of a cluster starts although its clock is far ahead of its newest stamp.
     pub accept_clock: bool,
-    /// True if the node starts although its cluster knows it at other addresses.
-    pub moved: bool,
+    /// On an empty folder: the token of the cluster that may take the node in.
+    pub join_token: Option<JoinToken>,
 }
 
 /// The reason why a server could not start.
@@ -124,7 +122,7 @@ impl<H: Host> Server<H> {
                 scrub_bytes_per_second: options.scrub_bytes_per_second,
                 block_cache_bytes: options.block_cache_bytes,
                 accept_clock: options.accept_clock,
-                moved: options.moved,
+                join_token: options.join_token,
             },
         )
         .await?;
@@ -181,7 +179,11 @@ impl<H: Host> Server<H> {
 
     /// Hands over what this node leads, ends the streams, closes the listeners and then the folder.
     pub async fn shutdown(self) {
-        self.hand_over().await;
+        // Quicker than waiting until the node is missed. A node that nobody can replace stops all the same.
+        let handed_over = timeout(HANDED_OVER_WITHIN, self.replica.hand_over(None)).await;
+        if !matches!(handed_over, Ok(Ok(()))) {
+            tracing::info!("this node stops while it leads");
+        }
         self.stopping.cancel();
         for mut listener in self.listeners {
             if timeout(DRAINED_WITHIN, &mut listener).await.is_err() {
@@ -189,31 +191,6 @@ impl<H: Host> Server<H> {
             }
         }
         self.replica.shutdown().await;
-    }
-
-    /// Lets a follower lead before this node goes: quicker than waiting until the node is missed.
-    async fn hand_over(&self) {
-        let mut status = self.replica.status();
-        let now = status.borrow_and_update().clone();
-        if now.role != Role::Leader {
-            return;
-        }
-        if let Some(heir) = self.heir(&now).await
-            && self.replica.transfer_leader(heir).await.is_ok()
-        {
-            let handed_over = status.wait_for(|status| status.role != Role::Leader);
-            let _ = timeout(HANDED_OVER_WITHIN, handed_over).await;
-        }
-    }
-
-    /// Returns the follower that answers and has applied the most.
-    async fn heir(&self, now: &Status) -> Option<u64> {
-        let host = self.replica.host();
-        let others = now.members.iter().filter(|member| Some(member.id) != now.id);
-        let asked = others.map(|member| cluster::ask(host, member, HEIR_ANSWERS_WITHIN));
-        let answers = join_all(asked).await;
-        let followers = answers.into_iter().flatten().filter(|node| node.role == "follower");
-        followers.max_by_key(|node| node.applied).map(|node| node.id)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use quorate_proto::{ErrorKind, Outcome, Problem};
 use quorate_raft::host::Host;
-use quorate_raft::{BootstrapError, ProposeError, Replica, ScavengeError};
+use quorate_raft::{BootstrapError, ChangeError, ProposeError, Replica, ScavengeError};
 use quorate_store::Fault;
 
 /// Converts the error of an append without a verdict. Unless it was certainly refused it may be in the log.
@@ -54,6 +54,23 @@ pub(crate) fn of_bootstrap_error(error: &BootstrapError) -> Problem {
         BootstrapError::Stopped(_) => ErrorKind::Internal,
     };
     Problem::new(kind, Outcome::NotAppended, error.to_string())
+}
+
+/// Converts the error of a change of the members that was not made, or not wholly.
+pub(crate) fn of_change_error(error: &ChangeError) -> Problem {
+    let (kind, outcome) = match error {
+        ChangeError::NotLeader => (ErrorKind::Unavailable, Outcome::NotAppended),
+        ChangeError::Refused(_) => (ErrorKind::Invalid, Outcome::NotAppended),
+        ChangeError::Later(_) | ChangeError::Stopped => (ErrorKind::Unavailable, Outcome::Unknown),
+    };
+    Problem::new(kind, outcome, error.to_string())
+}
+
+/// No leader was found in time.
+pub(crate) fn no_leader() -> Problem {
+    let message =
+        "no leader can be reached now: without a majority of the voters nothing can be decided";
+    Problem::new(ErrorKind::Unavailable, Outcome::NotAppended, message)
 }
 
 /// Converts the error of a scavenge that did not finish.

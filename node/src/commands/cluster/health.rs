@@ -105,10 +105,11 @@ fn judge(status: &ClusterStatus) -> (Health, Vec<String>) {
     (health, reasons)
 }
 
-/// Returns true if the leader or a majority has no room for more events.
+/// Returns true if the leader or a majority of the voters has no room for more events.
 fn lack_room(nodes: &[NodeStatus]) -> bool {
-    let full = nodes.iter().filter(|node| node.low_on_space);
-    full.clone().any(|node| node.role == "leader") || full.count() * 2 > nodes.len()
+    let voters = nodes.iter().filter(|node| node.role != "learner");
+    let full = voters.clone().filter(|node| node.low_on_space);
+    full.clone().any(|node| node.role == "leader") || full.count() * 2 > voters.count()
 }
 
 /// Returns true if the node reported its state: one that cannot be reached did not.

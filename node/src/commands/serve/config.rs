@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use clap::Args;
 use quorate_proto::Address;
-use quorate_raft::{ReplicaOptions, Timing};
+use quorate_raft::{JoinToken, ReplicaOptions, Timing};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
@@ -82,16 +82,19 @@ pub struct Settings {
         value_name = "BOOL"
     )]
     accept_clock: Option<bool>,
-    /// Start although the cluster knows this node at other addresses: they lead here all the same.
+    /// On an empty folder: the token of the cluster that is to take the node in, from `quorate cluster token`.
+    #[arg(long, value_name = "TOKEN", env = "QUORATE_JOIN_TOKEN", hide_env_values = true)]
+    join_token: Option<String>,
+    /// On an empty folder: found a cluster of this node alone. `quorate cluster add` takes in others later.
     #[arg(
         long,
-        env = "QUORATE_MOVED",
+        env = "QUORATE_SINGLE",
         num_args = 0..=1,
         default_missing_value = "true",
         require_equals = true,
         value_name = "BOOL"
     )]
-    moved: Option<bool>,
+    single: Option<bool>,
 }
 
 /// The reason why settings cannot be used.
@@ -112,6 +115,8 @@ pub struct InForce {
     pub log: String,
     /// The number of threads that serve requests; by default one for every two cores.
     pub threads: Option<usize>,
+    /// True if the node founds a cluster of its own on an empty folder.
+    pub single: bool,
 }
 
 /// Reads the text of a settings file.
@@ -136,7 +141,8 @@ impl Settings {
             scrub_rate: self.scrub_rate.or(other.scrub_rate),
             cache: self.cache.or(other.cache),
             accept_clock: self.accept_clock.or(other.accept_clock),
-            moved: self.moved.or(other.moved),
+            join_token: self.join_token.or(other.join_token),
+            single: self.single.or(other.single),
         }
     }
 
@@ -171,11 +177,23 @@ impl Settings {
                     usize::try_from(bytes).unwrap_or(usize::MAX)
                 }),
             accept_clock: self.accept_clock.unwrap_or(false),
-            moved: self.moved.unwrap_or(false),
+            join_token: join_token(self.join_token)?,
         };
         let log = self.log.unwrap_or_else(|| "info".to_owned());
-        Ok(InForce { server, log, threads: self.threads })
+        let single = self.single.unwrap_or(false);
+        if single && server.join_token.is_some() {
+            let why = "`single` founds a cluster, and `join_token` waits for one: give one of them";
+            return Err(Unusable(why.to_owned()));
+        }
+        Ok(InForce { server, log, threads: self.threads, single })
     }
+}
+
+/// Reads the join token; an empty one, of a variable that is set to nothing, counts as none.
+fn join_token(text: Option<String>) -> Result<Option<JoinToken>, Unusable> {
+    let text = text.filter(|text| !text.trim().is_empty());
+    let token = text.map(|text| text.trim().parse::<JoinToken>()).transpose();
+    token.map_err(|why| Unusable(format!("`join_token`: {why}")))
 }
 
 /// Returns true if the node listens beyond loopback, for others than those who scrape metrics. Refuses each listener
@@ -274,7 +292,7 @@ mod tests {
     fn a_flag_comes_before_the_file_and_the_file_before_the_default() {
         let file = "data = '/file'\nlisten = '127.0.0.1:1'\nlog = 'debug'";
         let flags = Settings { listen: Some(address("127.0.0.1:2")), ..Settings::default() };
-        let InForce { server, log, threads } =
+        let InForce { server, log, threads, single: _ } =
             flags.or(parse(file).expect("settings")).resolve().expect("usable");
         assert_eq!(server.listen, "127.0.0.1:2");
         assert_eq!(server.advertise, "127.0.0.1:2");

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use quorate_proto::limits::CHUNK_BYTES_DEFAULT;
 use quorate_raft::host::TokioHost;
 use quorate_raft::{Role, Status, Stopped};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -26,7 +27,7 @@ const REMINDED_EVERY: Duration = Duration::from_secs(600);
 
 /// Run one node.
 ///
-/// On an empty folder it waits for `quorate cluster init`. SIGTERM and Ctrl-C stop it in order; SIGHUP is ignored.
+/// On an empty folder it waits for `quorate cluster init`, or, with --join-token, for `quorate cluster add`. SIGTERM and Ctrl-C stop it in order; SIGHUP is ignored.
 #[derive(Args, Debug)]
 pub struct ServeArgs {
     #[command(flatten)]
@@ -51,19 +52,20 @@ pub fn run(args: ServeArgs) -> Result<(), Exit> {
             config::parse(&text).map_err(|error| unusable(&error))?
         }
     };
-    let InForce { server, log, threads } = args.settings.or(file).resolve().map_err(Exit::usage)?;
+    let InForce { server, log, threads, single } =
+        args.settings.or(file).resolve().map_err(Exit::usage)?;
     let log = log::start(&log)?;
-    log.last_word(run_node(server, threads, args.stop_with_input))
+    let serving = serve(server, single, args.stop_with_input);
+    log.last_word(run_node(threads, serving))
 }
 
 fn run_node(
-    options: ServerOptions,
     threads: Option<usize>,
-    stop_with_input: bool,
+    serving: impl Future<Output = Result<(), Exit>>,
 ) -> Result<(), Exit> {
     raise_file_limit();
     let runtime = runtime_of(threads)?;
-    let ending = runtime.block_on(serve(options, stop_with_input));
+    let ending = runtime.block_on(serving);
     // Work on blocking threads that nobody waits for any more must not hold the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     ending
@@ -94,13 +96,18 @@ fn runtime_of(threads: Option<usize>) -> Result<Runtime, Exit> {
     Ok(builder.worker_threads(threads).enable_all().build()?)
 }
 
-async fn serve(options: ServerOptions, stop_with_input: bool) -> Result<(), Exit> {
+async fn serve(options: ServerOptions, single: bool, stop_with_input: bool) -> Result<(), Exit> {
     let mut stop = Box::pin(stop_requested(stop_with_input)?);
     let hang_ups = signal(SignalKind::hangup())?;
     let server = Server::start(TokioHost::new(), options.clone()).await.map_err(Exit::failed)?;
     let ServerOptions { listen, peer_listen, directory, insecure, .. } = &options;
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!(version, listen, peer_listen, data = %directory.display(), "serving");
+    if single && server.replica().identity().is_none() {
+        let own = vec![options.peer_advertise.clone()];
+        let founded = server.replica().bootstrap(own, CHUNK_BYTES_DEFAULT).await;
+        founded.map_err(Exit::failed)?;
+    }
     if *insecure {
         tokio::spawn(remind());
     }

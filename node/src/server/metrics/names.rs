@@ -61,6 +61,8 @@ metrics! {
     KNOWS_LEADER = Gauge "quorate_knows_leader": "1 if this node knows a leader of its term, itself included, else 0.";
     TERM = Gauge "quorate_term": "The newest Raft term that this node knows.";
     MEMBERS = Gauge "quorate_members": "Nodes of the cluster, as this node knows them.";
+    VOTERS = Gauge "quorate_voters": "Nodes that have a vote, as this node knows them.";
+    IS_VOTER = Gauge "quorate_is_voter": "1 if this node has a vote, else 0.";
     REFUSED_PEERS = Gauge "quorate_refused_peers": "Peers that this node does not let in, or that do not let it in: `quorate cluster status` gives the reasons.";
     COMMITTED_INDEX = Gauge "quorate_committed_index": "The newest log index that this node knows to be on a majority.";
     APPLIED_INDEX = Gauge "quorate_applied_index": "The newest log index applied here.";
