@@ -55,6 +55,10 @@ pub struct Node {
     process: Option<Child>,
     /// The command that runs the node, for example `strace` and its options; empty if there is none.
     wrapper: Vec<String>,
+    /// The token of the cluster that is to take the node in, if it is not there when the cluster is founded.
+    join_token: Option<String>,
+    /// True if the node founds a cluster of its own.
+    single: bool,
 }
 
 impl Node {
@@ -64,7 +68,16 @@ impl Node {
         let [address, peer_address] = [0, 1].map(|at| addresses[at].to_string());
         let data = folder.join(format!("node-{number}"));
         let log = folder.join(format!("node-{number}.log"));
-        Node { address, peer_address, data, log, process: None, wrapper: Vec::new() }
+        Node {
+            address,
+            peer_address,
+            data,
+            log,
+            process: None,
+            wrapper: Vec::new(),
+            join_token: None,
+            single: false,
+        }
     }
 
     /// Starts the process. It may not serve yet when this returns.
@@ -84,10 +97,19 @@ impl Node {
                 "--data",
             ])
             .arg(&self.data)
+            .envs(self.single.then_some(("QUORATE_SINGLE", "true")))
+            .envs(self.join_token.iter().map(|token| ("QUORATE_JOIN_TOKEN", token)))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log file"))
             .stderr(log);
         self.process = Some(command.spawn().expect("the node starts"));
+    }
+
+    /// Gives the stopped node free ports: it is to be started elsewhere.
+    pub fn move_elsewhere(&mut self) {
+        assert!(self.process.is_none(), "it runs");
+        let addresses = quorate_node::free_addresses(2).expect("free ports");
+        [self.address, self.peer_address] = [0, 1].map(|at| addresses[at].to_string());
     }
 
     /// Kills the process (SIGKILL) and waits until it is gone.
@@ -170,6 +192,18 @@ impl Cluster {
         Cluster::start_wrapped(chunk_size, |_| Vec::new())
     }
 
+    /// Starts one node that founds a cluster of its own; it serves when this returns.
+    pub fn start_single() -> Cluster {
+        let turn = take_turn();
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut node = Node::new(folder.path(), 1);
+        node.single = true;
+        let mut cluster = Cluster { nodes: vec![node], folder, _turn: turn };
+        cluster.nodes[0].start();
+        cluster.wait_for_leader();
+        cluster
+    }
+
     /// Starts a cluster in which each node is run by the command that `wrapper` returns for it.
     pub fn start_wrapped(chunk_size: &str, wrapper: impl Fn(&Node) -> Vec<String>) -> Cluster {
         let turn = take_turn();
@@ -197,6 +231,30 @@ impl Cluster {
         }
         cluster.wait_for_leader();
         cluster
+    }
+
+    /// Starts a node that waits for this cluster to take it in; returns its index in `nodes`.
+    pub fn wait_outside(&mut self) -> usize {
+        let token = String::from_utf8(self.must(["cluster", "token"])).expect("text");
+        let token = json_lines(token.as_bytes())
+            .first()
+            .and_then(|line| line.get("token").and_then(Value::as_str).map(str::to_owned));
+        let mut node = Node::new(self.folder.path(), self.nodes.len() + 1);
+        node.join_token = Some(token.expect("a token"));
+        node.start();
+        self.nodes.push(node);
+        self.nodes.len() - 1
+    }
+
+    /// Runs a command on members until it succeeds; returns the id of the node that it is about.
+    pub fn change_members(&self, arguments: &[&str]) -> u64 {
+        let arguments = ["cluster"].iter().chain(arguments).chain(&["--json"]);
+        let output = wait_for(&format!("{arguments:?}"), 2 * PATIENCE, || {
+            let output = self.run(arguments.clone());
+            output.status.success().then_some(output.stdout)
+        });
+        let done = json_lines(&output);
+        done.first().and_then(|line| line["node"].as_u64()).expect("the node's id")
     }
 
     /// The folder that holds everything of the cluster.

@@ -33,7 +33,16 @@ fn log_if_asked() {
 
 /// Runs one seed on a thread of its own, so that no remains of an earlier run change it.
 fn run_apart(seed: u64, defect: Option<Defect>, trace: Trace) -> Result<Report, Failed> {
-    let plan = Plan { seed, defect, trace };
+    run_plan(Plan { seed, defect, with_operator: false, trace })
+}
+
+/// Does the same with an operator who changes the members.
+fn run_with_operator(seed: u64, trace: Trace) -> Result<Report, Failed> {
+    run_plan(Plan { seed, defect: None, with_operator: true, trace })
+}
+
+fn run_plan(plan: Plan) -> Result<Report, Failed> {
+    let seed = plan.seed;
     let running = std::thread::Builder::new().name(format!("seed {seed}"));
     let running = running.spawn(move || run(&plan)).expect("a thread can be started");
     running.join().unwrap_or_else(|_| Err(Failed::Stopped("it panicked; see above".to_owned())))
@@ -42,7 +51,7 @@ fn run_apart(seed: u64, defect: Option<Defect>, trace: Trace) -> Result<Report, 
 /// Runs seeds side by side until `stop` returns true; returns the results by seed.
 fn run_many(
     seeds: std::ops::Range<u64>,
-    defect: Option<Defect>,
+    run: impl Fn(u64) -> Result<Report, Failed> + Sync,
     stop: impl Fn(&Result<Report, Failed>) -> bool + Sync,
 ) -> BTreeMap<u64, Result<Report, Failed>> {
     let (next, results) = (AtomicU64::new(seeds.start), Mutex::new(BTreeMap::new()));
@@ -52,7 +61,7 @@ fn run_many(
             if seed >= seeds.end {
                 return;
             }
-            let result = run_apart(seed, defect, Trace::new());
+            let result = run(seed);
             if stop(&result) {
                 next.store(seeds.end, Ordering::Relaxed);
             }
@@ -78,7 +87,7 @@ fn every_promise_is_kept_under_crashes_partitions_and_delays() {
         return;
     }
     let seeds = number("QUORATE_SEEDS").unwrap_or(SEEDS_DEFAULT);
-    let results = run_many(0..seeds, None, |_| false);
+    let results = run_many(0..seeds, |seed| run_apart(seed, None, Trace::new()), |_| false);
     let mut faults = Counts::default();
     let (mut seen, mut scavenged, mut simulated) = (Verdict::default(), (0, 0), 0);
     let mut failed = Vec::new();
@@ -103,6 +112,38 @@ fn every_promise_is_kept_under_crashes_partitions_and_delays() {
         let missed = missed(&seen, &faults, scavenged.1);
         assert!(missed.is_empty(), "{seeds} seeds prove nothing about {missed:?}");
     }
+}
+
+#[test]
+fn every_promise_is_kept_while_members_come_and_go() {
+    if let Some(seed) = number("QUORATE_SEED") {
+        log_if_asked();
+        let trace = Trace::with_lines();
+        let result = run_with_operator(seed, trace.clone());
+        if let Ok(path) = env::var("QUORATE_TRACE") {
+            std::fs::write(&path, trace.take_lines().join("\n")).expect("the trace can be written");
+        }
+        println!("seed {seed}: {result:#?}");
+        result.unwrap_or_else(|failed| panic!("seed {seed}: {failed}"));
+        return;
+    }
+    let seeds = number("QUORATE_SEEDS").unwrap_or(SEEDS_DEFAULT);
+    let results = run_many(0..seeds, |seed| run_with_operator(seed, Trace::new()), |_| false);
+    let (mut changes, mut faults, mut seen) = (0, Counts::default(), Verdict::default());
+    let mut failed = Vec::new();
+    for (seed, result) in &results {
+        match result {
+            Err(why) => failed.push(format!("seed {seed}: {why}")),
+            Ok(report) => {
+                changes += report.changes;
+                faults += report.faults;
+                seen += report.verdict;
+            }
+        }
+    }
+    println!("{seeds} seeds, {changes} changes of members and leaders: {seen:?}; {faults:?}");
+    assert!(failed.is_empty(), "{} of {seeds} seeds:\n{}", failed.len(), failed.join("\n"));
+    assert!(changes >= seeds, "{changes} changes in {seeds} seeds prove little");
 }
 
 /// Seeds that once failed: 15 (a flipped bit came to light between the last two reads), 175 (the owner of a group began
@@ -219,7 +260,8 @@ fn defects_put_back_on_purpose_are_found() {
         let is_it = |result: &Result<Report, Failed>| {
             result.as_ref().err().is_some_and(|failed| shows(defect, failed))
         };
-        let results = run_many(0..SEEDS_FOR_A_DEFECT, Some(defect), is_it);
+        let run = |seed| run_apart(seed, Some(defect), Trace::new());
+        let results = run_many(0..SEEDS_FOR_A_DEFECT, run, is_it);
         let found = results.iter().find(|(_, result)| is_it(result));
         let found = found.and_then(|(seed, result)| Some((seed, result.as_ref().err()?)));
         let (seed, failed) = found

@@ -9,6 +9,7 @@ use regex::Regex;
 const VARYING: &[(&str, &str)] = &[
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
     (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UUID"),
+    (r"\b[0-9a-f]{32}-[0-9a-f]{32}\b", "TOKEN"),
     (r"\b127\.0\.0\.1:\d+\b", "ADDRESS"),
     (r"\bpid \d+\b", "pid PID"),
     (r"\b\d+(\.\d+)? (B|KiB|MiB|GiB)\b", "SIZE"),

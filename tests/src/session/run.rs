@@ -159,6 +159,6 @@ fn consecutive_ports() -> u16 {
     let free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
     let candidates = quorate_node::free_addresses(50).expect("free ports");
     let all_free =
-        |first: &u16| (0..4).all(|index| free(first + index) && free(first + 100 + index));
+        |first: &u16| (0..6).all(|index| free(first + index) && free(first + 100 + index));
     candidates.iter().map(|address| address.port()).find(all_free).expect("neighbouring free ports")
 }

@@ -54,6 +54,24 @@ impl Disk {
         self.is_off.store(false, Ordering::Relaxed);
     }
 
+    /// Removes all files in these folders.
+    ///
+    /// # Errors
+    /// The disk is off.
+    pub fn wipe(&self, folders: &[&Path]) -> io::Result<()> {
+        for folder in folders {
+            for name in self.memory.list(folder).unwrap_or_default() {
+                let path = folder.join(name);
+                if self.memory.read(&path).is_ok() {
+                    self.note("wipe", &path, 0);
+                    self.memory.remove(&path)?;
+                }
+            }
+            self.memory.sync_directory(folder)?;
+        }
+        Ok(())
+    }
+
     /// Flips a bit, drawn from the seed, of a sealed chunk in a folder; false if there is none.
     pub fn flip_in_a_chunk(&self, folder: &Path, seed: u64) -> bool {
         let mut random = Random::new(seed);

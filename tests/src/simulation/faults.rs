@@ -141,6 +141,11 @@ impl Fault {
         }
     }
 
+    /// Returns true if the fault damages files or sets a clock wrong.
+    pub fn is_of_files_or_clocks(self) -> bool {
+        matches!(self, Fault::Flip | Fault::Damage { .. } | Fault::Clock { .. })
+    }
+
     /// Draws the next fault of a run over `nodes` nodes, and the time that it lasts.
     pub fn draw(random: &mut Random, nodes: usize) -> (Fault, Duration) {
         let node = random.below(nodes as u64) as usize;

@@ -54,7 +54,7 @@ pub fn hang_the_leader(seed: u64) -> Result<Hung, Failed> {
     let lives = node::Lives::default();
     for (number, (name, disk)) in names.iter().zip(&disks).enumerate() {
         let machine = (disk.clone(), Skew::default(), Trace::new());
-        node::add(&mut sim, number, name, machine, random.next(), lives.clone());
+        node::add(&mut sim, number, name, machine, random.next(), lives.clone(), None);
     }
     let addresses =
         |port: u16| -> Vec<String> { names.iter().map(|name| format!("{name}:{port}")).collect() };

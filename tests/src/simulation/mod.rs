@@ -18,6 +18,7 @@ use turmoil::Sim;
 use self::client::{Phase, Scavenges, Stamps, Worker};
 use self::consumer::Member;
 use self::follower::Follower;
+use self::operator::{Joining, Operator};
 use self::storm::{LATENCY_MAX, Storm};
 use crate::checker::{self, Anomaly, Verdict};
 use crate::history::Recorder;
@@ -33,6 +34,7 @@ mod hanging;
 mod host;
 mod lease;
 mod node;
+mod operator;
 mod storm;
 mod trace;
 
@@ -44,6 +46,8 @@ pub use host::{Machine, SimulatedHost, Skew, true_time};
 pub use trace::Trace;
 
 const NODES: usize = 3;
+/// The machines beside those of the founded cluster, from which an operator takes in nodes.
+const SPARES: usize = 2;
 const CLIENT_PORT: u16 = 7701;
 const PEER_PORT: u16 = 7801;
 /// The largest lead of a stamp over the true time: that of an honest clock, a leader's leeway, and half of the longest
@@ -86,6 +90,9 @@ pub struct Plan {
     pub seed: u64,
     /// The defect that is put back.
     pub defect: Option<Defect>,
+    /// True if an operator changes the members meanwhile. Then files are not damaged and clocks are right: the operator
+    /// may leave a single copy, or a single clock.
+    pub with_operator: bool,
     /// The trace in which the run is noted.
     pub trace: Trace,
 }
@@ -97,6 +104,8 @@ pub struct Report {
     pub verdict: Verdict,
     /// The faults during the run.
     pub faults: Counts,
+    /// The changes of members and of the leader that an operator made.
+    pub changes: u64,
     /// The chunks that scavenging wrote anew, and the events that left a disk by that.
     pub scavenged: (u64, u64),
     /// The simulated duration of the run.
@@ -155,7 +164,7 @@ pub fn run(plan: &Plan) -> Result<Report, Failed> {
     let mut random = Random::part(plan.seed, 0);
     let mut sim = turmoil::Builder::new()
         .rng_seed(random.next())
-        .simulation_duration(2 * LONGEST)
+        .simulation_duration(3 * LONGEST)
         .min_message_latency(Duration::from_millis(1))
         .max_message_latency(LATENCY_MAX)
         .tcp_capacity(1 << 16)
@@ -171,6 +180,8 @@ struct Run {
     storm_lasts: Duration,
     phase: Phase,
     lives: node::Lives,
+    /// The state of the operator, if there is one.
+    joining: Option<Joining>,
     recorder: Recorder,
     scavenges: Scavenges,
     stamps: Stamps,
@@ -180,7 +191,9 @@ struct Run {
 impl Run {
     fn new(plan: &Plan, random: &mut Random, sim: &mut Sim<'_>) -> Run {
         let trace = &plan.trace;
-        let names: Vec<String> = (1..=NODES).map(|node| format!("node-{node}")).collect();
+        let machines = if plan.with_operator { NODES + SPARES } else { NODES };
+        let joining = plan.with_operator.then(Joining::default);
+        let names: Vec<String> = (1..=machines).map(|node| format!("node-{node}")).collect();
         let disks: Vec<Disk> = names.iter().map(|name| Disk::new(name, trace.clone())).collect();
         let lives = node::Lives::default();
         let skews: Vec<Skew> = names.iter().map(|_| Skew::default()).collect();
@@ -189,7 +202,8 @@ impl Run {
                 disk.make_liar();
             }
             let machine = (disk.clone(), skews[number].clone(), trace.clone());
-            node::add(sim, number, name, machine, random.next(), lives.clone());
+            let joining = joining.clone();
+            node::add(sim, number, name, machine, random.next(), lives.clone(), joining);
         }
         let addresses = |port: u16| -> Vec<String> {
             names.iter().map(|name| format!("{name}:{port}")).collect()
@@ -197,7 +211,19 @@ impl Run {
         let (phase, recorder) = (Phase::default(), Recorder::default());
         let (scavenges, stamps) = (Scavenges::default(), Stamps::default());
         let mut clients = vec!["founder".to_owned(), "auditor".to_owned()];
-        sim.client("founder", found(addresses(CLIENT_PORT), addresses(PEER_PORT), phase.clone()));
+        let founders = |port| addresses(port).into_iter().take(NODES).collect::<Vec<_>>();
+        sim.client("founder", found(founders(CLIENT_PORT), founders(PEER_PORT), phase.clone()));
+        if let Some(joining) = &joining {
+            let operator = Operator {
+                random: Random::new(random.next()),
+                trace: trace.clone(),
+                phase: phase.clone(),
+                joining: joining.clone(),
+                names: names.clone(),
+            };
+            sim.client("operator", operator.run());
+            clients.push("operator".to_owned());
+        }
         for number in 1..=random.between(2, 4) as u32 {
             phase.begin();
             let worker = Worker {
@@ -246,9 +272,12 @@ impl Run {
         sim.client("auditor", audit(addresses(CLIENT_PORT), phase.clone(), replicas.clone()));
         let nodes = names.into_iter().zip(disks).collect();
         let mut storm = Storm::new(Random::new(random.next()), trace.clone(), nodes, clients);
-        storm.take_clocks(skews);
+        match plan.with_operator {
+            true => storm.spare_files_and_clocks(),
+            false => storm.take_clocks(skews),
+        }
         let storm_lasts = Duration::from_millis(random.between(6_000, 16_000));
-        Run { storm, storm_lasts, phase, lives, recorder, scavenges, stamps, replicas }
+        Run { storm, storm_lasts, phase, lives, joining, recorder, scavenges, stamps, replicas }
     }
 
     /// Lets time pass until all clients are done; returns the time that it took.
@@ -264,6 +293,10 @@ impl Run {
                 self.storm.started(node).map_err(Failed::Overlooked)?;
             }
             for (node, why) in self.lives.take() {
+                if self.joining.as_ref().is_some_and(|joining| joining.has_left(node, &why)) {
+                    self.storm.renew(sim, node);
+                    continue;
+                }
                 if self.storm.refused(node, &why, now).map_err(Failed::Overlooked)? {
                     continue;
                 }
@@ -275,8 +308,9 @@ impl Run {
             if done {
                 return Ok(now);
             }
-            if now > LONGEST {
-                return Err(Failed::Stuck(format!("not done after {} s", LONGEST.as_secs())));
+            let longest = if self.joining.is_some() { 2 * LONGEST } else { LONGEST };
+            if now > longest {
+                return Err(Failed::Stuck(format!("not done after {} s", longest.as_secs())));
             }
             if self.phase.is_founded() {
                 let ends = *storm_ends.get_or_insert(now + self.storm_lasts);
@@ -284,6 +318,11 @@ impl Run {
                     self.storm.step(sim);
                 } else if !self.storm.is_over() {
                     self.storm.end(sim);
+                    match &self.joining {
+                        Some(joining) => joining.storm_is_over(),
+                        None => self.phase.calm(),
+                    }
+                } else if self.joining.as_ref().is_some_and(Joining::is_settled) {
                     self.phase.calm();
                 }
             }
@@ -308,7 +347,8 @@ impl Run {
             return Err(Failed::Vacuous("no fault took place".to_owned()));
         }
         let scavenged = self.scavenges.sum();
-        Ok(Report { verdict, faults, scavenged, simulated })
+        let changes = self.joining.as_ref().map_or(0, Joining::changes);
+        Ok(Report { verdict, faults, changes, scavenged, simulated })
     }
 }
 

@@ -14,8 +14,9 @@ use turmoil::Sim;
 
 use super::disk::Disk;
 use super::host::{Machine, SimulatedHost, Skew};
+use super::operator::Joining;
 use super::trace::Trace;
-use super::{CLIENT_PORT, Defect, PEER_PORT};
+use super::{CLIENT_PORT, Defect, NODES, PEER_PORT};
 use crate::random::Random;
 
 /// The size of a log file: small, so that a run uses several and reuses them.
@@ -64,6 +65,7 @@ pub(super) fn add(
     (disk, skew, trace): (Disk, Skew, Trace),
     seed: u64,
     lives: Lives,
+    joining: Option<Joining>,
 ) {
     let mut random = Random::new(seed);
     let machine = draw_machine(&mut random, skew);
@@ -76,8 +78,14 @@ pub(super) fn add(
         let seed = Random::part(seed, starts.get()).next();
         let host = SimulatedHost::new(&owned, machine.clone(), disk.clone(), trace.clone(), seed);
         let (options, lives, trace) = (options(&owned, kept), lives.clone(), trace.clone());
-        let name = owned.clone();
+        let (name, joining) = (owned.clone(), joining.clone());
         let serving = async move {
+            let join_token = match joining {
+                // A machine that is no founder's waits for a cluster that is there.
+                Some(joining) if number >= NODES => Some(joining.wait_for_token().await),
+                joining => joining.and_then(|joining| joining.token()),
+            };
+            let options = ServerOptions { join_token, ..options };
             let why = serve(host, options, number, &lives).await;
             trace.note(&name, format_args!("stops: {why}"));
             lives.note(number, why);
@@ -130,7 +138,7 @@ fn options(name: &str, kept_log_bytes: u64) -> ServerOptions {
         scrub_bytes_per_second: ReplicaOptions::SCRUB_BYTES_PER_SECOND_DEFAULT,
         block_cache_bytes: ReplicaOptions::BLOCK_CACHE_BYTES_DEFAULT,
         accept_clock: false,
-        moved: false,
+        join_token: None,
     }
 }
 

@@ -57,6 +57,8 @@ pub(super) struct Storm {
     damaged: Vec<Option<Damaged>>,
     next_at: Duration,
     calm: bool,
+    /// True if files and clocks have no faults.
+    spares_files_and_clocks: bool,
     /// The faults that took place.
     pub(super) counts: Counts,
 }
@@ -85,6 +87,7 @@ impl Storm {
             bad_clock: Skew::default(),
             next_at: Duration::ZERO,
             calm: false,
+            spares_files_and_clocks: false,
             counts: Counts::default(),
         }
     }
@@ -96,6 +99,27 @@ impl Storm {
         if self.random.below(4) == 0 {
             self.bad_clock.set(YEAR_US);
         }
+    }
+
+    /// Lets files and clocks be: no bit flips, no file is damaged, and no clock is wrong.
+    pub(super) fn spare_files_and_clocks(&mut self) {
+        self.spares_files_and_clocks = true;
+    }
+
+    /// Gives a machine whose node was removed from the cluster an empty disk, and starts it.
+    pub(super) fn renew(&mut self, sim: &mut Sim<'_>, node: usize) {
+        if self.power[node] != Power::On {
+            // The node stops again when the machine is back.
+            return;
+        }
+        self.trace.note(&self.names[node], format_args!("gets an empty disk"));
+        self.make_room(node);
+        self.crash(sim, node, sim.elapsed());
+        self.disks[node].restart(self.random.next());
+        let folders = ["/node", "/node/log", CHUNKS].map(Path::new);
+        self.disks[node].wipe(&folders).expect("a disk in memory that is on");
+        self.older[node] = None;
+        self.start(sim, node);
     }
 
     /// Returns true if the node is on and its disk has room, so that it has no reason to stop.
@@ -201,7 +225,10 @@ impl Storm {
     }
 
     fn strike(&mut self, sim: &mut Sim<'_>, now: Duration) {
-        let (fault, lasts) = Fault::draw(&mut self.random, self.names.len());
+        let (mut fault, mut lasts) = Fault::draw(&mut self.random, self.names.len());
+        while self.spares_files_and_clocks && fault.is_of_files_or_clocks() {
+            (fault, lasts) = Fault::draw(&mut self.random, self.names.len());
+        }
         self.trace.note("storm", format_args!("{fault:?} for {} ms", lasts.as_millis()));
         self.counts.count(fault);
         match fault {

@@ -10,6 +10,7 @@ mod dev;
 mod folders;
 mod health;
 mod main_job;
+mod members;
 mod python;
 mod refusals;
 mod scavenge;
