@@ -138,15 +138,15 @@ where
         Projection::new("orders", Query::category("bill"), kit.open().await, Notes::new("orders"));
     let other = other.start(script.clone()).wait();
     for (error, definition) in [
-        (newer.await, r#"(version 2; query category "order"; cluster cluster-1)"#),
-        (elsewhere.await, r#"(version 1; query category "order"; cluster cluster-2)"#),
-        (other.await, r#"(version 1; query category "bill"; cluster cluster-1)"#),
+        (newer.await, r#"(version 2; query category "order"; cluster a script)"#),
+        (elsewhere.await, r#"(version 1; query category "order"; cluster another script)"#),
+        (other.await, r#"(version 1; query category "bill"; cluster a script)"#),
     ] {
         let error = error.expect_err("it is refused");
         assert!(matches!(error, ProjectionError::Changed { .. }), "{error}");
         assert!(error.to_string().contains(definition), "{error}");
         assert!(
-            error.to_string().contains(r#"(version 1; query category "order"; cluster cluster-1)"#)
+            error.to_string().contains(r#"(version 1; query category "order"; cluster a script)"#)
         );
     }
     assert_eq!(rows(&kit, "orders").await, script.expected(20));
