@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::Identity;
 
-/// What is drawn once, when a cluster is founded, and known to its members and to those who have a join token.
+/// A secret that is drawn once, when a cluster is founded; its members and those who have a join token know it.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct JoinSecret(pub(crate) [u8; 16]);
 

@@ -32,7 +32,7 @@ pub struct Identity {
     pub node: u64,
     /// The number of bytes of commands from one checkpoint to the next, the same on every node of the cluster.
     pub chunk_bytes: u64,
-    /// What only members and those who have a join token know.
+    /// The secret that only members and those who have a join token know.
     pub secret: JoinSecret,
 }
 

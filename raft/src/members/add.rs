@@ -2,7 +2,7 @@
 
 use openraft::ChangeMembers;
 
-use super::Members;
+use super::leader::Members;
 use super::moved::ADDRESS_BYTES_MAX;
 use crate::adapter::types::Addresses;
 use crate::error::ChangeError;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use quorate_proto::LogIndex;
 use tokio::time::{Instant, sleep};
 
-use super::Members;
+use super::leader::Members;
 use crate::adapter::types;
 use crate::error::ChangeError;
 use crate::host::Host;

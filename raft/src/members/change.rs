@@ -10,19 +10,13 @@ use quorate_proto::wire::peer::v1;
 use tokio::time::{Instant, sleep};
 
 use super::catch_up::CatchUp;
+use super::leader::Members;
 use super::propose::Change;
 use super::votes::check_majority;
 use crate::adapter::types::{Addresses, StoredMembership};
 use crate::error::ChangeError;
 use crate::host::Host;
-use crate::identity::Identity;
-use crate::leadership::handover::Handover;
-use crate::log::RaftLog;
-use crate::machine::Core;
-use crate::peers::guard::Guard;
-use crate::peers::transfers::Transfers;
-use crate::peers::{Peers, spread};
-use crate::raft::Raft;
+use crate::peers::spread;
 
 /// The time within which enough nodes must answer before voters are changed; a node may just have been started again.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
@@ -52,18 +46,6 @@ pub enum MemberChange {
     Demote(u64),
     /// Removes a node for good. It stops when it hears of it; its id is never used again.
     Remove(u64),
-}
-
-/// The members of the cluster, as their leader changes them.
-pub(crate) struct Members<H: Host> {
-    pub(crate) identity: Identity,
-    pub(crate) raft: Raft<H>,
-    pub(crate) core: Arc<Core<H>>,
-    pub(crate) log: RaftLog,
-    pub(crate) peers: Arc<Peers<H>>,
-    pub(crate) guard: Arc<Guard>,
-    pub(crate) transfers: Transfers,
-    pub(crate) handover: Handover<H>,
 }
 
 impl<H: Host> Members<H> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
 
-use super::Members;
+use super::leader::Members;
 use crate::adapter::types;
 use crate::host::Host;
 

@@ -6,12 +6,13 @@ mod add;
 mod catch_up;
 mod change;
 mod joint;
+mod leader;
 mod moved;
 mod propose;
 mod votes;
 
 pub use catch_up::CatchUp;
 pub use change::MemberChange;
-pub(crate) use change::Members;
 pub(crate) use joint::finish_joint;
+pub(crate) use leader::Members;
 pub(crate) use moved::{ADDRESS_BYTES_MAX, tell_address};

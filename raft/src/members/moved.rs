@@ -10,7 +10,7 @@ use openraft::ChangeMembers;
 use quorate_proto::Address;
 use quorate_proto::wire::peer::v1;
 
-use super::Members;
+use super::leader::Members;
 use crate::adapter::types::Addresses;
 use crate::error::ChangeError;
 use crate::host::Host;

@@ -7,7 +7,7 @@ use openraft::raft::Precondition;
 use openraft::{ChangeMembers, ServerState};
 use tokio::time::timeout;
 
-use super::Members;
+use super::leader::Members;
 use crate::adapter::types::{Addresses, StoredMembership, Types};
 use crate::error::ChangeError;
 use crate::host::Host;

@@ -177,7 +177,7 @@ fn changes_that_cannot_be_made_are_refused_with_the_reason() {
     let data = cluster.folder().join("other").display().to_string();
     let serve = ["serve", "--data", &data, "--join-token", "nonsense"];
     check(&cluster.run(serve), 2, "is no join token");
-    // Of two voters, both are needed.
+    // Two voters need each other.
     cluster.nodes[2].kill();
     let leader = cluster.wait_for_leader();
     let other = (0..2).find(|node| *node != leader).expect("another");
