@@ -73,18 +73,22 @@ fn run_many(
     results.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Runs the only seed that was asked for, with its log and its trace.
+fn show_one(seed: u64, run: impl FnOnce(Trace) -> Result<Report, Failed>) {
+    log_if_asked();
+    let trace = Trace::with_lines();
+    let result = run(trace.clone());
+    if let Ok(path) = env::var("QUORATE_TRACE") {
+        std::fs::write(&path, trace.take_lines().join("\n")).expect("the trace can be written");
+    }
+    println!("seed {seed}: {result:#?}");
+    result.unwrap_or_else(|failed| panic!("seed {seed}: {failed}"));
+}
+
 #[test]
 fn every_promise_is_kept_under_crashes_partitions_and_delays() {
     if let Some(seed) = number("QUORATE_SEED") {
-        log_if_asked();
-        let trace = Trace::with_lines();
-        let result = run_apart(seed, None, trace.clone());
-        if let Ok(path) = env::var("QUORATE_TRACE") {
-            std::fs::write(&path, trace.take_lines().join("\n")).expect("the trace can be written");
-        }
-        println!("seed {seed}: {result:#?}");
-        result.unwrap_or_else(|failed| panic!("seed {seed}: {failed}"));
-        return;
+        return show_one(seed, |trace| run_apart(seed, None, trace));
     }
     let seeds = number("QUORATE_SEEDS").unwrap_or(SEEDS_DEFAULT);
     let results = run_many(0..seeds, |seed| run_apart(seed, None, Trace::new()), |_| false);
@@ -117,15 +121,7 @@ fn every_promise_is_kept_under_crashes_partitions_and_delays() {
 #[test]
 fn every_promise_is_kept_while_members_come_and_go() {
     if let Some(seed) = number("QUORATE_SEED") {
-        log_if_asked();
-        let trace = Trace::with_lines();
-        let result = run_with_operator(seed, trace.clone());
-        if let Ok(path) = env::var("QUORATE_TRACE") {
-            std::fs::write(&path, trace.take_lines().join("\n")).expect("the trace can be written");
-        }
-        println!("seed {seed}: {result:#?}");
-        result.unwrap_or_else(|failed| panic!("seed {seed}: {failed}"));
-        return;
+        return show_one(seed, |trace| run_with_operator(seed, trace));
     }
     let seeds = number("QUORATE_SEEDS").unwrap_or(SEEDS_DEFAULT);
     let results = run_many(0..seeds, |seed| run_with_operator(seed, Trace::new()), |_| false);
