@@ -41,7 +41,7 @@ pub(super) enum MembersCommand {
 
 #[derive(Args, Debug)]
 pub(super) struct AddArgs {
-    /// Where the node listens for the other nodes.
+    /// The address at which the node listens for the other nodes.
     peer_address: Address,
     /// Leave it without a vote: it serves reads, replays and subscriptions, and no append waits for it.
     #[arg(long)]
@@ -52,7 +52,7 @@ pub(super) struct AddArgs {
 pub(super) struct ReplaceArgs {
     /// The id of the node that goes.
     id: u64,
-    /// Where the new node listens for the other nodes.
+    /// The address at which the new node listens for the other nodes.
     peer_address: Address,
 }
 
