@@ -163,6 +163,9 @@ async fn a_checkpoint_that_does_not_fit_is_not_begun_and_comes_when_there_is_roo
     cluster.node(follower).until("the leader is known", |status| status.leader.is_some()).await;
     cluster.append_many(5, 100).await;
     assert!(cluster.node(follower).status().position.0 < last.0, "it is not taken over");
+    let chunks = cluster.place(follower).0.join("chunks");
+    let begun = disks[follower].list(&chunks).unwrap_or_default();
+    assert!(begun.is_empty(), "no part of a chunk is written: {begun:?}");
     disks[follower].set_capacity(Some(PLENTY));
     cluster.agree(last.0 + 5).await;
 }
